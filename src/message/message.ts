@@ -1,0 +1,63 @@
+/** The nouns of mail: a message's facts, its parts, and a piece of bytes that can be opened when it is needed. */
+import type { FaultRecord } from "../base/errors.ts";
+
+/** Bytes kept in the spool, named by their SHA-256 (lower-case hex). */
+export type Blob = { readonly sha256: string; readonly size: number };
+
+/** An address of RFC 5322 section 3.4, display name apart. */
+export type Address = { readonly name: string; readonly address: string };
+
+/** What the header of a message says (RFC 5322 section 3.6), decoded (RFC 2047). Missing or unreadable is null or empty. */
+export type Facts = {
+  readonly messageId: string | null;
+  readonly subject: string | null;
+  readonly from: readonly Address[];
+  readonly to: readonly Address[];
+  /** ISO 8601, UTC. */
+  readonly date: string | null;
+};
+
+/** A leaf of the MIME tree (RFC 2045/2046), after unpacking; or the text the parser made of the bodies. */
+export type Part = {
+  /** IMAP part number (RFC 9051 section 6.4.5.1): `2`, `2.1` inside a forwarded mail; `text` and `html` for the bodies. */
+  readonly id: string;
+  /** The id of the part this one was found in (message/rfc822, later winmail.dat, zip); null in the message itself. */
+  readonly parent: string | null;
+  /** `body` is what a mail program shows as the text of the mail; everything else is an `attachment`, whatever its disposition. */
+  readonly role: "body" | "attachment";
+  /** As the sender wrote it, decoded (RFC 2231, RFC 2047); never used as a path. */
+  readonly filename: string | null;
+  /** Content-Type as declared, lower case, without parameters. */
+  readonly contentType: string;
+  /** What the bytes look like; null when nothing is recognised. */
+  readonly sniffedType: string | null;
+  readonly disposition: "inline" | "attachment" | null;
+  /** Content-ID without angle brackets (RFC 2392). */
+  readonly contentId: string | null;
+} & Blob;
+
+/** What splitting a message gives. */
+export type Split = {
+  readonly facts: Facts;
+  readonly text: string;
+  readonly html: string;
+  readonly parts: readonly Part[];
+  /** What could not be read on the way; the rest is good. */
+  readonly faults: readonly FaultRecord[];
+};
+
+/** Writes a stream of bytes where they are safe and says what they are; `head` is the first 4,100 bytes, for sniffing. */
+export type Keep = (bytes: AsyncIterable<Uint8Array>) => Promise<Blob & { readonly head: Uint8Array }>;
+
+/** A blob with a name and a type that can be read as often as needed. */
+export type Piece = Blob & {
+  readonly id: string;
+  readonly filename: string;
+  readonly contentType: string;
+  readonly open: () => AsyncIterable<Uint8Array>;
+};
+
+/** The type to trust: what the bytes look like, else what was declared. */
+export function typeOf(part: Pick<Part, "contentType" | "sniffedType">): string {
+  return part.sniffedType ?? part.contentType;
+}

@@ -1,0 +1,75 @@
+/** The role of a source: it sees arrivals in one mailbox, hands over their bytes, and tells the mailbox the verdict. */
+import type { Fault } from "../base/errors.ts";
+
+/** Where a message was seen: mailbox + UIDVALIDITY + UID (RFC 9051 section 2.3.1.1). */
+export type Origin = { readonly mailbox: string; readonly uidValidity: string; readonly uid: number };
+
+/** How far a mailbox has been read. */
+export type Cursor = {
+  readonly uidValidity: string;
+  /** Every UID up to and including this one has been dealt with. */
+  readonly uid: number;
+  /** Old mail that is not ours: what stood in the mailbox at UIDs <= `until` with an INTERNALDATE before `since` (ISO 8601). */
+  readonly since: string | null;
+  readonly until: number;
+};
+
+/** What an unknown mailbox's old mail means. */
+export type Start = { readonly is: "now" } | { readonly is: "all" } | { readonly is: "since"; readonly date: string };
+
+export type Arrival = {
+  readonly origin: Origin;
+  /** INTERNALDATE, ISO 8601; null when the server does not say. */
+  readonly receivedAt: string | null;
+  /** Read once. Throws a Fault when the mailbox fails half-way; the arrival is then seen again later. */
+  readonly bytes: AsyncIterable<Uint8Array>;
+};
+
+/** What a source reports, in UID order. Each sight carries the cursor to save together with what was made of it. */
+export type Sight =
+  | { readonly is: "arrival"; readonly arrival: Arrival; readonly cursor: Cursor }
+  /** The server has it and will not give it, after several tries: it becomes a visible record without bytes. */
+  | { readonly is: "unreadable"; readonly origin: Origin; readonly fault: Fault; readonly cursor: Cursor }
+  /** Everything that was in the mailbox at `at` has been yielded. */
+  | { readonly is: "swept"; readonly cursor: Cursor; readonly at: Date };
+
+/** What the mailbox is told when every task of a message is over. `keyword` and `flag` are IMAP flags (RFC 9051 section 2.3.2). */
+export type Afterwards =
+  | { readonly is: "none" | "seen" | "flag" | "delete" }
+  | { readonly is: "move"; readonly folder: string }
+  | { readonly is: "keyword"; readonly keyword: string };
+
+export type Verdict = "done" | "failed";
+
+/** What telling the mailbox came to. `gone`: no longer there under this origin (expunged, moved by a person, UIDVALIDITY changed). */
+export type Settled = "told" | "gone" | "nothing-to-do";
+
+/** The state of a source as a person is told it. */
+export type Freshness = {
+  /** End of the last complete sweep; null when there was none. */
+  readonly sweptAt: Date | null;
+  /** Why the mailbox is not being read right now; null while it is. */
+  readonly trouble: Fault | null;
+};
+
+/** What knocking on a door said, as lines for people: `login ok`, `folder INBOX: 12 messages`. */
+export type Probe = { readonly said: string };
+
+export type Source = {
+  readonly name: string;
+  /**
+   * Waiting mail first, then new mail as it comes, until the signal is aborted (the iterator then ends without throwing).
+   * Reconnects by itself, with a growing delay. The next sight is not fetched before the consumer has saved the last one.
+   * `since: null` means this mailbox was never read: the source's `start` setting decides.
+   */
+  readonly arrivals: (since: Cursor | null, signal: AbortSignal) => AsyncIterable<Sight>;
+  /** Look now: the schedule's sweep. Harmless at any time. */
+  readonly sweep: () => void;
+  /** Does what `afterwards` says for this verdict. Harmless when repeated. Throws a Fault when the mailbox cannot be told now. */
+  readonly settle: (origin: Origin, verdict: Verdict, signal: AbortSignal) => Promise<Settled>;
+  /** Logs in, opens the folder and logs out, on a connection of its own. Throws a Fault saying which of them failed. */
+  readonly probe: (signal: AbortSignal) => Promise<Probe>;
+  readonly freshness: () => Freshness;
+  /** Logs out. The source cannot be used afterwards. Never rejects. */
+  readonly close: () => Promise<void>;
+};
