@@ -9,6 +9,7 @@ export type Address = { readonly name: string; readonly address: string };
 
 /** What the header of a message says (RFC 5322 section 3.6), decoded (RFC 2047). Missing or unreadable is null or empty. */
 export type Facts = {
+  /** msg-id with its angle brackets. */
   readonly messageId: string | null;
   readonly subject: string | null;
   readonly from: readonly Address[];

@@ -1,0 +1,178 @@
+/** HTTP calls: one client a service, one deadline a call, and failures that say whether the request can have been acted upon. */
+import { Agent, buildConnector, request as send } from "undici";
+import { asFault, Fault, permanent, reasonOf } from "./errors.ts";
+
+export type HttpOptions = {
+  /** Who is called, for errors: `cloudsquid`. */
+  readonly name: string;
+  /** Most sockets open to one origin; further calls wait. */
+  readonly connections: number;
+  /** For one whole call: from waiting for a socket to the last byte of the answer. */
+  readonly timeoutMs: number;
+  /** A longer answer is cut off; 32 MB unless said otherwise. */
+  readonly maxResponseBytes?: number;
+};
+
+/** Bytes at hand, or bytes of a known length read while they are sent. */
+export type HttpBody = Uint8Array | { readonly length: number; readonly open: () => AsyncIterable<Uint8Array> };
+
+export type HttpRequest = {
+  readonly method: "GET" | "POST" | "PUT" | "DELETE";
+  readonly url: string;
+  readonly headers: { readonly [name: string]: string };
+  readonly body?: HttpBody;
+};
+
+export type HttpResponse = {
+  readonly status: number;
+  /** Names in lower case; a repeated field is joined with commas (RFC 9110 section 5.3). */
+  readonly headers: { readonly [name: string]: string };
+  readonly bytes: Uint8Array;
+  /** The bytes as UTF-8; what is not UTF-8 becomes U+FFFD. */
+  readonly text: () => string;
+};
+
+/**
+ * `call` resolves with any complete answer, whatever its status; redirects are not followed. Else it throws a temporary Fault:
+ * - `http.unreachable`: no connection (name, TCP, TLS); nothing was sent.
+ * - `http.interrupted`: the connection or the deadline ended before the request was sent whole, or it was a GET: repeating is safe,
+ *   because a request cut short must not be taken for a complete one (RFC 9112 section 8).
+ * - `http.ambiguous`: sent whole, and no complete answer came: it may or may not have been acted upon.
+ * - `http.stopped`: the caller's signal was aborted before the request was sent whole.
+ * What the body's own stream throws is passed on as it is.
+ */
+export type Http = {
+  readonly call: (request: HttpRequest, signal: AbortSignal) => Promise<HttpResponse>;
+  /** Cuts whatever is still open. Never rejects. */
+  readonly close: () => Promise<void>;
+};
+
+const CONNECT_MS = 10_000;
+const RESPONSE_BYTES = 32 * 1024 * 1024;
+
+type Sent = "nothing" | "part" | "whole";
+
+export function createHttp(options: HttpOptions): Http {
+  const { name, timeoutMs, maxResponseBytes = RESPONSE_BYTES } = options;
+  // undici reports a failed connection with the same errors as a broken one; only the connector knows which it was.
+  const unconnected = new WeakSet<Error>();
+  const connect = buildConnector({ allowH2: false, timeout: Math.min(CONNECT_MS, timeoutMs) });
+  const agent = new Agent({
+    connections: options.connections,
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    connect: (target, callback) =>
+      connect(target, (...result) => {
+        if (result[0]) unconnected.add(result[0]);
+        callback(...result);
+      }),
+  });
+
+  async function call(request: HttpRequest, signal: AbortSignal): Promise<HttpResponse> {
+    let sent: Sent = "nothing";
+    let bodyFault: Fault | null = null;
+    let ended: string | null = null;
+    const cut = new AbortController();
+    const end = (why: string) => {
+      ended ??= why;
+      cut.abort();
+    };
+    const stop = () => end("it was stopped");
+
+    async function* body(source: HttpBody): AsyncGenerator<Uint8Array> {
+      let left = source.length;
+      sent = left === 0 ? "whole" : "part";
+      try {
+        for await (const chunk of source instanceof Uint8Array ? [source] : source.open()) {
+          left -= chunk.length;
+          if (left < 0) break;
+          if (left === 0) sent = "whole";
+          yield chunk;
+        }
+        if (left !== 0)
+          throw permanent("http.body-length", `${place(name, request)}: the body is not ${source.length} bytes long as announced`);
+      } catch (thrown) {
+        bodyFault = asFault(thrown, "http.body");
+        throw thrown;
+      }
+    }
+
+    async function exchange(): Promise<HttpResponse> {
+      const answer = await send(request.url, {
+        dispatcher: agent,
+        method: request.method,
+        headers: {
+          "user-agent": "billhook",
+          ...request.headers,
+          ...(request.body ? { "content-length": String(request.body.length) } : {}),
+        },
+        // undici takes any async iterable; its type knows only streams.
+        body: request.body ? (body(request.body) as never) : null,
+        signal: cut.signal,
+      });
+      const chunks: Uint8Array[] = [];
+      let size = 0;
+      for await (const chunk of answer.body as AsyncIterable<Uint8Array>) {
+        size += chunk.length;
+        if (size > maxResponseBytes) end(`the answer is longer than ${maxResponseBytes} bytes`);
+        if (ended !== null) break;
+        chunks.push(chunk);
+      }
+      if (ended !== null) throw new Error(ended);
+      return response(answer.statusCode, answer.headers, Buffer.concat(chunks));
+    }
+
+    const timer = setTimeout(() => end(`no complete answer came within ${timeoutMs} ms`), timeoutMs);
+    signal.addEventListener("abort", stop, { once: true });
+    try {
+      // The race: undici looks at the signal only once a socket is there.
+      const cutOff = new Promise<never>((_, reject) => cut.signal.addEventListener("abort", () => reject(cut.signal.reason)));
+      if (signal.aborted) stop();
+      return await Promise.race([cutOff, ...(cut.signal.aborted ? [] : [exchange()])]);
+    } catch (thrown) {
+      if (bodyFault) throw bodyFault;
+      const code = failure(request, sent, thrown instanceof Error && unconnected.has(thrown), signal.aborted);
+      const advice =
+        code === "http.unreachable" ? `Check the address, the network and the certificate of ${new URL(request.url).host}` : undefined;
+      throw new Fault(code, `${place(name, request)}: ${SAID[code]} (${ended ?? reasonOf(thrown)})`, { advice, cause: thrown });
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", stop);
+    }
+  }
+
+  return { call, close: () => agent.destroy().catch(() => {}) };
+}
+
+const SAID = {
+  "http.unreachable": "no connection",
+  "http.interrupted": "ended before it was complete; it can be repeated",
+  "http.ambiguous": "sent, but no complete answer came; it may have been acted upon",
+  "http.stopped": "stopped before it was sent",
+} as const;
+
+function failure(request: HttpRequest, sent: Sent, unconnected: boolean, stopped: boolean): keyof typeof SAID {
+  if (unconnected) return "http.unreachable";
+  if (sent === "whole" && request.method !== "GET") return "http.ambiguous";
+  return stopped ? "http.stopped" : "http.interrupted";
+}
+
+/** Method, origin and path: a query can hold secrets, and so can user information. */
+function place(name: string, request: HttpRequest): string {
+  const { origin, pathname } = new URL(request.url);
+  return `${name}: ${request.method} ${origin}${pathname}`;
+}
+
+function response(status: number, headers: NodeJS.Dict<string | string[]>, bytes: Uint8Array): HttpResponse {
+  const flat = Object.entries(headers).map(([field, value]) => [field, Array.isArray(value) ? value.join(", ") : (value ?? "")] as const);
+  return { status, headers: Object.fromEntries(flat), bytes, text: () => new TextDecoder().decode(bytes) };
+}
+
+const DAY_MS = 86_400_000;
+
+/** When Retry-After (RFC 9110 section 10.2.3: seconds or an HTTP date) lets us come back, at most a day ahead; null when it says nothing. */
+export function retryAfter(headers: HttpResponse["headers"], now: Date): Date | null {
+  const value = headers["retry-after"]?.trim() ?? "";
+  const waitMs = /^\d+$/.test(value) ? Number(value) * 1_000 : / GMT$/.test(value) ? Date.parse(value) - now.getTime() : Number.NaN;
+  return Number.isNaN(waitMs) ? null : new Date(now.getTime() + Math.min(Math.max(0, waitMs), DAY_MS));
+}

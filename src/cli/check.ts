@@ -1,0 +1,40 @@
+/** `billhook check`: is the configuration right, and does every door open. */
+import { systemClock } from "../base/clock.ts";
+import { asFault, EXIT } from "../base/errors.ts";
+import { silent } from "../base/logger.ts";
+import { loadConfig } from "../config/load.ts";
+import { assembleDoors } from "../daemon/assemble.ts";
+import type { Terminal } from "./terminal.ts";
+
+const PATIENCE_MS = 30_000;
+
+export async function check(options: { readonly config: string }, { out, stop }: Terminal): Promise<number> {
+  const config = await loadConfig(options.config, process.env);
+  out(`config   ${options.config}  ok`);
+  const doors = await assembleDoors(config, { clock: systemClock, log: silent });
+  try {
+    const knocks = [
+      ...[...doors.sources.values()].map((door) => ({ kind: "mailbox", name: door.name, probe: door.probe })),
+      ...[...doors.extractors.values()].map((door) => ({ kind: "service", name: door.name, probe: door.probe })),
+      ...[...doors.sinks.values()].map((door) => ({ kind: "sink", name: door.name, probe: door.probe })),
+    ];
+    const opened = await Promise.all(
+      knocks.map(async ({ kind, name, probe }) => {
+        const label = `${kind.padEnd(8)} ${name}`;
+        try {
+          const { said } = await probe(AbortSignal.any([stop, AbortSignal.timeout(PATIENCE_MS)]));
+          out(`${label}  ok: ${said}`);
+          return true;
+        } catch (thrown) {
+          const fault = asFault(thrown);
+          out(`${label}  WRONG: ${fault.message}`);
+          if (fault.advice !== null) out(`${" ".repeat(label.length)}  ${fault.advice}`);
+          return false;
+        }
+      }),
+    );
+    return opened.every(Boolean) ? EXIT.done : EXIT.door;
+  } finally {
+    await doors.close();
+  }
+}

@@ -1,0 +1,127 @@
+/** The command line: one table of commands; each is loaded only when it is called. */
+import { readFileSync } from "node:fs";
+import { Command, CommanderError } from "commander";
+import { EXIT, exitCodeOf, Fault } from "../base/errors.ts";
+import type { Terminal } from "./terminal.ts";
+
+const CONFIG = ["-c, --config <file>", "the configuration", "config.yaml"] as const;
+
+function program(terminal: Terminal, ended: (code: number) => void): Command {
+  const billhook = new Command("billhook")
+    .description("Watches mailboxes for invoices, has them read by an extraction service, and delivers the data: once, provably.")
+    .version(version())
+    .exitOverride()
+    .showHelpAfterError("(billhook --help lists the commands)");
+
+  billhook
+    .command("run")
+    .description("watch the mailboxes and do the work until told to stop")
+    .option(...CONFIG)
+    .option("--once", "take what is there, finish it, end", false)
+    .action(async (options: { config: string; once: boolean }) => ended(await (await import("./run.ts")).run(options, terminal)));
+
+  billhook
+    .command("check")
+    .description("validate the configuration and knock on every door: mailboxes, service, sinks")
+    .option(...CONFIG)
+    .action(async (options: { config: string }) => ended(await (await import("./check.ts")).check(options, terminal)));
+
+  billhook
+    .command("status")
+    .description("what the daemon is doing and what needs a person")
+    .option(...CONFIG)
+    .option("--alive", "only exit 0 when the daemon lives and every mailbox is being read (for HEALTHCHECK)", false)
+    .option("--json", "one JSON object", false)
+    .action(async (options: { config: string; alive: boolean; json: boolean }) =>
+      ended(await (await import("./status.ts")).status(options, terminal)),
+    );
+
+  billhook
+    .command("retry [message]")
+    .description("put failed tasks back: of one message (its id or the beginning of it), or with --failed all of them")
+    .option(...CONFIG)
+    .option("--failed", "every failed task", false)
+    .action(async (message: string | undefined, options: { config: string; failed: boolean }) =>
+      ended(await (await import("./retry.ts")).retry({ ...options, message: message ?? null }, terminal)),
+    );
+
+  billhook
+    .command("split <file...>")
+    .description("show the parts of mail files, the way the daemon sees them")
+    .option("--json", "one JSON line a file", false)
+    .action(async (files: string[], options: { json: boolean }) =>
+      ended(await (await import("./split.ts")).split(files, options, terminal.out)),
+    );
+
+  billhook
+    .command("sandbox")
+    .description("serve the extraction service's contract on loopback, reading e-invoices for real: to try a configuration")
+    .option("--port <number>", "port to listen on; 0 picks a free one", wholeNumber, 8787)
+    .option("--key <key>", "the API key clients must send", "sandbox-key")
+    .action(async (options: { port: number; key: string }) =>
+      ended(await (await import("./sandbox.ts")).sandbox(options, terminal.out, terminal.stop)),
+    );
+
+  billhook
+    .command("demo")
+    .description("the whole job on your machine: a mailbox with sample mail, the sandbox, the daemon; JSON in demo-out/")
+    .option("--once", "end when every message is settled", false)
+    .option("--json", "end with one JSON line instead of a table", false)
+    .option("--out <directory>", "where the JSON goes", "demo-out")
+    .action(async (options: { once: boolean; json: boolean; out: string }) =>
+      ended(await (await import("./demo.ts")).demo(options, terminal)),
+    );
+
+  billhook
+    .command("config")
+    .description("print the JSON Schema or the reference of the configuration")
+    .option("--schema", "the JSON Schema", false)
+    .option("--reference", "the reference, as Markdown", false)
+    .action(async (options: { schema: boolean; reference: boolean }) =>
+      ended(await (await import("./config.ts")).config(options, terminal.out)),
+    );
+
+  return billhook;
+}
+
+/** Runs one command line. Resolves with the exit code: 0 done, 1 our bug, 2 configuration, 3 a door did not open. */
+export async function cli(argv: readonly string[]): Promise<number> {
+  const stop = new AbortController();
+  const interrupted = (signal: NodeJS.Signals) => {
+    if (stop.signal.aborted) process.exit(signal === "SIGINT" ? 130 : 143);
+    stop.abort();
+  };
+  process.on("SIGINT", interrupted).on("SIGTERM", interrupted);
+  const terminal: Terminal = {
+    out: (line) => void process.stdout.write(`${line}\n`),
+    say: (line) => void process.stderr.write(`${line}\n`),
+    stop: stop.signal,
+  };
+  let code: number = EXIT.done;
+  try {
+    await program(terminal, (ended) => {
+      code = ended;
+    }).parseAsync(argv, { from: "user" });
+    return code;
+  } catch (thrown) {
+    if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? EXIT.done : EXIT.configuration;
+    if (thrown instanceof Fault) terminal.say(thrown.advice === null ? thrown.message : `${thrown.message}\n  ${thrown.advice}`);
+    else terminal.say(`billhook met an error of its own; please report it:\n${thrown instanceof Error ? thrown.stack : String(thrown)}`);
+    return exitCodeOf(thrown);
+  } finally {
+    process.off("SIGINT", interrupted).off("SIGTERM", interrupted);
+  }
+}
+
+function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 0 || value > 65_535) {
+    throw new CommanderError(EXIT.configuration, "billhook.port", `expected a port number from 0 to 65535, found ${text}`);
+  }
+  return value;
+}
+
+function version(): string {
+  const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string };
+  return version;
+}

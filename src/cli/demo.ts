@@ -1,0 +1,72 @@
+/** `billhook demo`: the real daemon against a mailbox and a sandbox on this machine, shown as it happens. */
+import { mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, relative, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { systemClock } from "../base/clock.ts";
+import { EXIT } from "../base/errors.ts";
+import { createLogger } from "../base/logger.ts";
+import { loadConfig } from "../config/load.ts";
+import { assembleLedger } from "../daemon/assemble.ts";
+import { runDaemon } from "../daemon/daemon.ts";
+import { startMailServer } from "../sandbox/mailserver.ts";
+import { startSandbox } from "../sandbox/sandbox.ts";
+import type { Event } from "../store/record.ts";
+import { progressOf, type Row, rowsOf, tableOf, totalsOf } from "./demo-table.ts";
+import type { Terminal } from "./terminal.ts";
+
+type Options = { readonly once: boolean; readonly json: boolean; readonly out: string };
+
+/** The packaged and the checked-out tree have these two at the same place. */
+const CONFIG = fileURLToPath(new URL("../../config/demo.yaml", import.meta.url));
+const MAIL = fileURLToPath(new URL("../../fixtures/mail/", import.meta.url));
+
+const USER = "invoices";
+const PASSWORD = "demo";
+const KEY = "demo-key";
+
+export async function demo(options: Options, { out, say, stop }: Terminal): Promise<number> {
+  const home = await mkdtemp(join(tmpdir(), "billhook-demo-"));
+  const target = resolve(options.out);
+  const drop = join(home, "drop");
+  await mkdir(target, { recursive: true });
+  const service = await startSandbox({ port: 0, apiKey: KEY, clock: systemClock });
+  const mail = await startMailServer({ clock: systemClock, user: USER, password: PASSWORD, folder: drop }).catch(async (thrown) => {
+    await service.stop();
+    throw thrown;
+  });
+  try {
+    for (const name of (await readdir(MAIL)).filter((name) => name.endsWith(".eml")).sort()) mail.append(await readFile(join(MAIL, name)));
+    const config = await loadConfig(CONFIG, {
+      DEMO_STATE: join(home, "state"),
+      DEMO_IMAP_PORT: String(mail.imapPort),
+      DEMO_PASSWORD: PASSWORD,
+      DEMO_SERVICE_URL: service.url,
+      DEMO_SERVICE_KEY: KEY,
+      DEMO_OUT: target,
+    });
+    say(`mailbox   imap://${USER}:${PASSWORD}@127.0.0.1:${mail.imapPort}/INBOX`);
+    say(`service   ${service.url} (the sandbox: reads what it is sent, on this machine)`);
+    say(`results   ${target}`);
+    if (!options.once) {
+      say(`send mail to smtp://127.0.0.1:${mail.smtpPort}, or drop an .eml file into ${drop}`);
+      say("Ctrl-C ends the demo");
+    }
+    say("");
+    const log = createLogger({ level: "warn", format: process.stderr.isTTY ? "pretty" : "json" });
+    const progress = progressOf(() => assembleLedger(config, new Date()), say);
+    const tell = (event: Event) => progress.tell(event);
+    const code = await runDaemon({ config, clock: systemClock, log, once: options.once, tell }, stop);
+    await progress.end();
+
+    const ledger = await assembleLedger(config, new Date());
+    const rows: readonly Row[] = await rowsOf(ledger, (path) => relative(process.cwd(), path)).finally(ledger.close);
+    if (options.json) out(JSON.stringify({ ...totalsOf(rows), out: target }));
+    else for (const line of tableOf(rows)) out(line);
+    return options.once && rows.some((row) => row.standing !== "done" && row.standing !== "failed") ? EXIT.door : code;
+  } finally {
+    await mail.stop();
+    await service.stop();
+    await rm(home, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,13 @@
+/** `billhook run`: the daemon, until it is told to stop. */
+import { systemClock } from "../base/clock.ts";
+import { createLogger } from "../base/logger.ts";
+import { loadConfig } from "../config/load.ts";
+import { runDaemon } from "../daemon/daemon.ts";
+import type { Terminal } from "./terminal.ts";
+
+export async function run(options: { readonly config: string; readonly once: boolean }, terminal: Terminal): Promise<number> {
+  const config = await loadConfig(options.config, process.env);
+  const { level, format } = config.log;
+  const log = createLogger({ level, format: format === "auto" ? (process.stderr.isTTY ? "pretty" : "json") : format });
+  return runDaemon({ config, clock: systemClock, log, once: options.once }, terminal.stop);
+}

@@ -1,0 +1,78 @@
+/** `billhook status`: what the daemon is doing and what needs a person; with --alive, whether it lives. */
+import { EXIT } from "../base/errors.ts";
+import { loadConfig } from "../config/load.ts";
+import { assembleLedger } from "../daemon/assemble.ts";
+import type { Pulse, Summary } from "../store/store.ts";
+import type { Terminal } from "./terminal.ts";
+
+type Options = { readonly config: string; readonly alive: boolean; readonly json: boolean };
+
+/** A daemon beats every 10 s. */
+const SILENT_MS = 60_000;
+const MISSED_SWEEPS = 3;
+const LISTED = 1_000_000;
+
+export async function status(options: Options, { out }: Terminal): Promise<number> {
+  const config = await loadConfig(options.config, process.env);
+  const now = new Date();
+  const ledger = await assembleLedger(config, now);
+  try {
+    const ailments = ailmentsOf(await ledger.pulse(), Object.keys(config.mailboxes), now);
+    if (options.alive) {
+      if (!options.json) out(ailments.length === 0 ? "alive" : ailments.join("\n"));
+      else out(JSON.stringify({ alive: ailments.length === 0, ailments }));
+      return ailments.length === 0 ? EXIT.done : EXIT.door;
+    }
+    const counts = await ledger.counts();
+    const failed = (await ledger.summaries(LISTED)).filter(({ standing }) => standing === "failed" || standing === "retrying");
+    const unreadable = await ledger.unreadable();
+    if (options.json) {
+      out(JSON.stringify({ alive: ailments.length === 0, ailments, counts, failed: failed.map(brief), unreadable }));
+      return EXIT.done;
+    }
+    out(
+      ailments.length === 0 ? "daemon    alive, every mailbox is being read" : ailments.map((ailment) => `daemon    ${ailment}`).join("\n"),
+    );
+    out(`messages  ${counts.messages}`);
+    out(`tasks     ${counts.open} open, ${counts.done} done, ${counts.failed} failed`);
+    for (const summary of failed) {
+      const { id, standing, faults } = brief(summary);
+      out(
+        `${standing.padEnd(9)} ${id}  ${faults.map(({ task, message, advice }) => [`${task}: ${message}`, advice].filter(Boolean).join(" - ")).join("; ")}`,
+      );
+    }
+    for (const { origin, fault } of unreadable) out(`unread    ${origin.mailbox} UID ${origin.uid}  ${fault?.message ?? ""}`);
+    return EXIT.done;
+  } finally {
+    await ledger.close();
+  }
+}
+
+function brief({ message, standing, tasks }: Summary) {
+  const failing = tasks.filter((task) => task.fault !== null && task.status !== "done");
+  return {
+    id: message.id.slice(0, 16),
+    standing,
+    faults: failing.map(({ kind, fault, status, dueAt }) => ({
+      task: kind,
+      message: fault?.message ?? "",
+      advice: fault?.advice ?? null,
+      code: fault?.code ?? "",
+      again: status === "open" ? dueAt : null,
+    })),
+  };
+}
+
+/** What is wrong with the daemon as seen from outside; empty when it is well. Pure. */
+export function ailmentsOf(pulse: Pulse | null, mailboxes: readonly string[], now: Date): readonly string[] {
+  if (pulse === null) return ["the daemon has never been seen alive here"];
+  const silentMs = now.getTime() - Date.parse(pulse.at);
+  if (silentMs > SILENT_MS) return [`the daemon was last seen alive ${Math.round(silentMs / 1_000)} s ago (${pulse.at})`];
+  return mailboxes.flatMap((name) => {
+    const seen = pulse.mailboxes.find(({ mailbox }) => mailbox === name);
+    if (seen === undefined) return [`mailbox ${name} is not being watched: restart the daemon with this configuration`];
+    if (seen.missedSweeps < MISSED_SWEEPS) return [];
+    const why = seen.trouble === null ? "it does not finish a sweep" : seen.trouble.message;
+    return [`mailbox ${name} has not been read since ${seen.sweptAt ?? "the daemon started"}: ${why}`];
+  });
+}

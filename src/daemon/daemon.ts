@@ -1,0 +1,133 @@
+/** The daemon: starts everything in order, works until it is told to stop, and stops in the opposite order. */
+import type { Clock } from "../base/clock.ts";
+import { EXIT, recordOf } from "../base/errors.ts";
+import { type Logger, shortAddress } from "../base/logger.ts";
+import type { Config } from "../config/schema.ts";
+import type { Works } from "../pipeline/step.ts";
+import type { Event } from "../store/record.ts";
+import { assembleWorks } from "./assemble.ts";
+import { intake } from "./intake.ts";
+import { startSchedule } from "./schedule.ts";
+import { createWorker } from "./worker.ts";
+
+export type DaemonOptions = {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** True: read what is there, work until nothing is left that is going well, end. */
+  readonly once: boolean;
+  /** Called after each saved change, in the order of saving. */
+  readonly tell?: (event: Event) => void;
+};
+
+/** How long the effects in hand may take after the daemon was told to stop. */
+const GRACE_MS = 9_000;
+const HEARTBEAT = "*/10 * * * * *";
+
+/** Resolves with the exit code: 0, or 3 when `once` left tasks that failed and wait for their next try. */
+export async function runDaemon(options: DaemonOptions, stop: AbortSignal): Promise<number> {
+  const { config, clock, log, once } = options;
+  const { works, close } = await assembleWorks(config, { clock, log });
+  const abandon = new AbortController();
+  const halt = new AbortController();
+  const grace = () => void clock.sleep(GRACE_MS, halt.signal).then(() => abandon.abort());
+  stop.addEventListener("abort", grace, { once: true });
+  let stopSchedule = async () => {};
+  try {
+    log.event("info", "daemon.started", {
+      mailboxes: works.sources.size,
+      service: works.route.service,
+      sinks: works.route.sinks.join(","),
+      state: config.state.directory,
+    });
+    const tell = (event: Event) => {
+      void logEvent(event, works, config.log.addresses, log);
+      options.tell?.(event);
+      worker.wake();
+    };
+    const worker = createWorker({ works, concurrency: config.concurrency, tell, log, clock });
+    const heart = createHeart(works, clock);
+    if (once) for (const source of works.sources.values()) await source.probe(stop);
+    stopSchedule = startSchedule([
+      ...[...works.sources.values()].map((source) => ({
+        name: `sweep ${source.name}`,
+        when: config.mailboxes[source.name]?.sweep ?? "* * * * *",
+        run: () => {
+          heart.swing(source.name);
+          source.sweep();
+        },
+      })),
+      { name: "heartbeat", when: HEARTBEAT, run: () => heart.beat().catch(() => log.event("error", "heartbeat.failed")) },
+    ]);
+    await heart.beat();
+
+    let reading = works.sources.size;
+    const intakes = [...works.sources.values()].map((source) =>
+      intake({ source, works, tell, log, clock, once }, stop).finally(() => {
+        reading -= 1;
+        worker.wake();
+      }),
+    );
+    await worker.run(stop, abandon.signal, once ? () => reading === 0 : undefined);
+    if (stop.aborted) await Promise.all(intakes);
+    await heart.beat();
+
+    const { open, failing } = await works.ledger.backlog();
+    log.event("info", "daemon.stopped", { open, failing });
+    return once && !stop.aborted && failing > 0 ? EXIT.door : EXIT.done;
+  } finally {
+    stop.removeEventListener("abort", grace);
+    await stopSchedule();
+    await close();
+    halt.abort();
+  }
+}
+
+/** The pulse others look at: when each mailbox was swept last, and how many sweeps it has missed since. */
+function createHeart(works: Works, clock: Clock) {
+  const missed = new Map<string, { sweeps: number; since: number }>();
+  return {
+    /** A sweep is due now: it counts as missed until a later one is complete. */
+    swing: (mailbox: string) => {
+      const last = missed.get(mailbox);
+      const sweptAt = works.sources.get(mailbox)?.freshness().sweptAt?.getTime() ?? 0;
+      const sweeps = last === undefined || sweptAt >= last.since ? 0 : last.sweeps;
+      missed.set(mailbox, { sweeps: sweeps + 1, since: sweeps === 0 ? clock.now().getTime() : (last?.since ?? 0) });
+    },
+    beat: () =>
+      works.ledger.beat({
+        at: clock.now().toISOString(),
+        pid: process.pid,
+        mailboxes: [...works.sources.values()].map((source) => {
+          const { sweptAt, trouble } = source.freshness();
+          const due = missed.get(source.name);
+          const behind = due === undefined || (sweptAt !== null && sweptAt.getTime() >= due.since) ? 0 : due.sweeps;
+          return {
+            mailbox: source.name,
+            sweptAt: sweptAt?.toISOString() ?? null,
+            missedSweeps: behind,
+            trouble: trouble === null ? null : recordOf(trouble),
+          };
+        }),
+      }),
+  };
+}
+
+async function logEvent(event: Event, works: Works, addresses: boolean, log: Logger): Promise<void> {
+  const level = event.what.endsWith(".failed") || event.what === "unreadable" ? "error" : event.what.endsWith(".retry") ? "warn" : "info";
+  const name = event.what.includes(".") ? event.what : `message.${event.what}`;
+  log.event(level, name, {
+    message: event.message?.slice(0, 16),
+    mailbox: event.mailbox ?? undefined,
+    task: event.subject === event.message ? undefined : event.subject?.replace(`${event.message}.`, ""),
+    note: event.note ?? undefined,
+    fault: event.faultCode ?? undefined,
+    from: event.what === "split.done" ? await senderOf(event.message, works, addresses) : undefined,
+  });
+}
+
+async function senderOf(message: string | null, works: Works, whole: boolean): Promise<string | undefined> {
+  const found = message === null ? null : await works.ledger.message(message).catch(() => null);
+  const address = found?.facts?.from[0]?.address;
+  return address === undefined || whole ? address : shortAddress(address);
+}

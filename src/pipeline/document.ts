@@ -1,0 +1,95 @@
+/** Documents: how a message becomes what runs read, and how a remembered document becomes bytes that can be opened. */
+import { permanent } from "../base/errors.ts";
+import type { Document, Extractor } from "../extractor/extractor.ts";
+import { type Part, type Piece, typeOf } from "../message/message.ts";
+import type { DocumentRecord } from "../store/record.ts";
+import type { MessageRecord, Spool } from "../store/store.ts";
+import type { Works } from "./step.ts";
+
+/** One document for the whole mail, or one for each attachment the service takes. Pure. */
+export function documentsOf(message: string, parts: readonly Part[], service: string, extractor: Extractor): readonly DocumentRecord[] {
+  const groups =
+    extractor.grain === "message"
+      ? [parts.map((part) => part.id)]
+      : parts.filter((part) => part.role === "attachment" && extractor.accepts(typeOf(part), part.filename)).map((part) => [part.id]);
+  return groups.map((ids, index) => ({
+    id: `${message}.${index + 1}`,
+    message,
+    position: index + 1,
+    service,
+    whole: extractor.grain === "message",
+    parts: ids,
+  }));
+}
+
+export type Opened = {
+  readonly record: DocumentRecord;
+  readonly message: MessageRecord;
+  /** As remembered, in message order. */
+  readonly parts: readonly Part[];
+  readonly document: Document;
+};
+
+/** A remembered document with its bytes within reach. Throws `document.missing` when the ledger does not know it. */
+export async function openDocument(id: string, works: Pick<Works, "ledger" | "spool">): Promise<Opened> {
+  const record = await works.ledger.document(id);
+  const message = record === null ? null : await works.ledger.message(record.message);
+  if (record === null || message === null || message.facts === null) {
+    throw permanent("document.missing", `the ledger does not know document ${id}`, "restore the ledger from a backup");
+  }
+  const wanted = new Set(record.parts);
+  const parts = (await works.ledger.parts(message.id)).filter((part) => wanted.has(part.id));
+  return {
+    record,
+    message,
+    parts,
+    document: {
+      id: record.id,
+      message: message.id,
+      facts: message.facts,
+      whole: record.whole,
+      raw: rawPiece(message, works.spool),
+      parts: parts.map((part) => pieceOf(part, works.spool)),
+    },
+  };
+}
+
+function rawPiece(message: MessageRecord, spool: Spool): Piece {
+  const { sha256, size } = message;
+  return {
+    id: "raw",
+    filename: `${sha256.slice(0, 16)}.eml`,
+    contentType: "message/rfc822",
+    sha256,
+    size,
+    open: () => spool.open("raw", { sha256, size }),
+  };
+}
+
+function pieceOf(part: Part, spool: Spool): Piece {
+  const { id, sha256, size } = part;
+  return {
+    id,
+    filename: part.filename ?? defaultName(part),
+    contentType: typeOf(part),
+    sha256,
+    size,
+    open: () => spool.open("parts", { sha256, size }),
+  };
+}
+
+const EXTENSIONS: Readonly<Record<string, string>> = {
+  "application/pdf": "pdf",
+  "application/xml": "xml",
+  "text/xml": "xml",
+  "text/plain": "txt",
+  "text/html": "html",
+  "image/png": "png",
+  "image/jpeg": "jpg",
+  "message/rfc822": "eml",
+};
+
+function defaultName(part: Part): string {
+  const stem = part.role === "body" ? "body" : `part-${part.id}`;
+  return `${stem}.${EXTENSIONS[typeOf(part)] ?? "bin"}`;
+}

@@ -1,0 +1,41 @@
+/** The pipeline: the table of steps, and advance(): one task, one effect, one save. */
+import { asFault } from "../base/errors.ts";
+import type { Event, Outcome, Task, TaskKind } from "../store/record.ts";
+import { deliver } from "./deliver.ts";
+import { extract } from "./extract.ts";
+import { retry } from "./retry.ts";
+import { settle } from "./settle.ts";
+import { split } from "./split.ts";
+import type { Step, Works } from "./step.ts";
+
+const steps = { split, extract, deliver, settle } satisfies Record<TaskKind, Step>;
+
+/**
+ * Takes one task through its next effect and saves what came of it. Resolves with the saved event, or with null when the signal
+ * was aborted first: then nothing is saved and the same effect comes again with the same key.
+ * Rejects only when the ledger cannot be written before the signal is aborted.
+ */
+export async function advance(task: Task, works: Works, signal: AbortSignal): Promise<Event | null> {
+  let outcome: Outcome;
+  try {
+    outcome = await steps[task.kind](task, works, signal);
+  } catch (thrown) {
+    if (signal.aborted) return null;
+    outcome = retry(task, asFault(thrown, `${task.kind}.failed`), works.clock.now(), works.retry, works.clock.random());
+  }
+  return save(task, outcome, works, signal);
+}
+
+const SAVE_AGAIN_MS = 2_000;
+
+/** The effect has happened: only the save is repeated while the ledger cannot be written, never the effect. */
+async function save(task: Task, outcome: Outcome, works: Works, signal: AbortSignal): Promise<Event> {
+  for (;;) {
+    try {
+      return await works.ledger.save(task, outcome, works.clock.now());
+    } catch (thrown) {
+      if (signal.aborted || !asFault(thrown).temporary) throw thrown;
+      await works.clock.sleep(SAVE_AGAIN_MS, signal);
+    }
+  }
+}

@@ -1,0 +1,56 @@
+/** File names from a template: whatever the values are, the result is a relative path that stays below its directory. */
+import { safeSegment } from "../base/files.ts";
+import type { Delivered } from "./sink.ts";
+
+/** `{{name}}`, `{{data.total}}`, `{{data.invoices.0.number}}`. */
+const PLACEHOLDER = /\{\{\s*([A-Za-z]+(?:\.[A-Za-z0-9_-]+)*)\s*\}\}/g;
+
+export const PLACEHOLDERS = ["message", "position", "document", "mailbox", "date", "subject", "from", "messageId", "data"] as const;
+
+/** The placeholders of a template that no delivery can fill. */
+export function unknownPlaceholders(template: string): readonly string[] {
+  return [...template.matchAll(PLACEHOLDER)]
+    .map((match) => match[1] ?? "")
+    .filter((name) => !(PLACEHOLDERS as readonly string[]).includes(name.split(".")[0] ?? ""));
+}
+
+/** The path of a delivery, relative, with `/` between its segments. The same delivery always gets the same path. */
+export function fileName(template: string, delivered: Delivered): string {
+  return template
+    .split("/")
+    .filter((segment) => segment !== "")
+    .map((segment) => safeSegment(segment.replace(PLACEHOLDER, (_, name: string) => safeSegment(textOf(name, delivered)))))
+    .join("/");
+}
+
+function textOf(name: string, { message, document, data }: Delivered): string {
+  switch (name) {
+    case "message":
+      return message.id.slice(0, 16);
+    case "position":
+      return String(document.position);
+    case "document":
+      return document.id;
+    case "mailbox":
+      return message.mailbox;
+    case "date":
+      return message.date?.slice(0, 10) ?? "undated";
+    case "subject":
+      return message.subject ?? "";
+    case "from":
+      return message.from[0]?.address ?? "";
+    case "messageId":
+      return message.messageId ?? "";
+    default:
+      return textAt(data, name.split(".").slice(1));
+  }
+}
+
+function textAt(data: unknown, path: readonly string[]): string {
+  let value = data;
+  for (const key of path) {
+    if (typeof value !== "object" || value === null || !Object.hasOwn(value, key)) return "";
+    value = (value as Record<string, unknown>)[key];
+  }
+  return typeof value === "string" || typeof value === "number" ? String(value) : "";
+}

@@ -1,0 +1,49 @@
+/** One daemon a ledger: a lock the operating system gives back when the process dies, however it dies. */
+import { readFileSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import Database from "better-sqlite3";
+import { permanent, reasonOf } from "../base/errors.ts";
+
+export type Lock = { readonly release: () => void };
+
+/**
+ * Takes the lock of a state directory, or throws `ledger.locked` naming who holds it. An exclusive SQLite transaction on a file
+ * of its own is the lock: fcntl(2) locks end with the process, so a crash never leaves a stale one.
+ */
+export function takeLock(directory: string, now: Date): Lock {
+  const holder = join(directory, "daemon.json");
+  const database = new Database(join(directory, "ledger.lock"), { timeout: 0 });
+  try {
+    database.pragma("journal_mode = DELETE");
+    database.exec("BEGIN EXCLUSIVE");
+  } catch (thrown) {
+    database.close();
+    if ((thrown as { code?: string }).code?.startsWith("SQLITE_BUSY")) {
+      throw permanent(
+        "ledger.locked",
+        `another billhook already works on ${directory}${heldBy(holder)}`,
+        "stop it first, or give this one a state.directory of its own",
+        thrown,
+      );
+    }
+    throw permanent("ledger.lock", `cannot lock ${directory}: ${reasonOf(thrown)}`, "check that the directory can be written", thrown);
+  }
+  writeFileSync(holder, `${JSON.stringify({ pid: process.pid, host: hostname(), since: now.toISOString() })}\n`);
+  return {
+    release: () => {
+      if (!database.open) return;
+      database.exec("ROLLBACK");
+      database.close();
+    },
+  };
+}
+
+function heldBy(path: string): string {
+  try {
+    const { pid, host, since } = JSON.parse(readFileSync(path, "utf8")) as { pid: number; host: string; since: string };
+    return ` (process ${pid} on ${host}, since ${since})`;
+  } catch {
+    return "";
+  }
+}

@@ -1,0 +1,144 @@
+/** What is remembered of a message's way, and the only way it changes: pure functions from a task and an outcome to the next record. */
+import { type Fault, type FaultRecord, recordOf } from "../base/errors.ts";
+import type { Facts, Part } from "../message/message.ts";
+
+export type TaskKind = "split" | "extract" | "deliver" | "settle";
+export type TaskStatus = "open" | "done" | "failed";
+
+/** Plain JSON a task carries from one effect to the next. */
+export type TaskMemo = { readonly [key: string]: string | number | boolean | null };
+
+export type Task = {
+  readonly id: number;
+  readonly kind: TaskKind;
+  /** split: message id · extract: document id · deliver: delivery key · settle: arrival id. */
+  readonly subject: string;
+  readonly message: string;
+  readonly status: TaskStatus;
+  /** Failures in a row since the last effect that worked. */
+  readonly attempts: number;
+  /** When the first of those failures happened; ISO 8601. */
+  readonly failingSince: string | null;
+  readonly dueAt: string;
+  readonly memo: TaskMemo | null;
+  readonly fault: FaultRecord | null;
+  readonly createdAt: string;
+  readonly updatedAt: string;
+};
+
+export type NewTask = Pick<Task, "kind" | "subject">;
+
+/** What one run reads: `<message>.<position>`, and the ids of the parts it is made of. */
+export type DocumentRecord = {
+  readonly id: string;
+  readonly message: string;
+  /** 1 for the first. */
+  readonly position: number;
+  readonly service: string;
+  readonly whole: boolean;
+  readonly parts: readonly string[];
+};
+
+export type ResultRecord = {
+  readonly document: string;
+  readonly service: string;
+  readonly runId: string | null;
+  readonly data: unknown;
+  readonly raw: unknown;
+};
+
+export type ReceiptRecord = {
+  readonly key: string;
+  readonly document: string;
+  readonly sink: string;
+  readonly receipt: { readonly [key: string]: string | number | boolean | null };
+};
+
+/** What a step adds to the record when it is done. */
+export type Growth = {
+  readonly split?: { readonly facts: Facts; readonly parts: readonly Part[]; readonly faults: readonly FaultRecord[] };
+  readonly documents?: readonly DocumentRecord[];
+  readonly result?: ResultRecord;
+  readonly receipt?: ReceiptRecord;
+  readonly tasks?: readonly NewTask[];
+};
+
+/** What became of one effect. `later` is not a failure. */
+export type Outcome =
+  | { readonly is: "done"; readonly memo?: TaskMemo; readonly growth?: Growth; readonly note?: string }
+  | { readonly is: "later"; readonly at: Date; readonly memo: TaskMemo; readonly note?: string }
+  | { readonly is: "retry"; readonly at: Date; readonly fault: Fault }
+  | { readonly is: "failed"; readonly fault: Fault; readonly memo?: TaskMemo };
+
+/** One line of the audit trail. */
+export type Event = {
+  readonly at: string;
+  readonly message: string | null;
+  readonly mailbox: string | null;
+  /** `received`, `seen-again`, `unreadable`, or `<kind>.<outcome>`: `extract.later`, `deliver.done`. */
+  readonly what: string;
+  readonly subject: string | null;
+  /** A sentence or an id for people; never mail content. */
+  readonly note: string | null;
+  readonly faultCode: string | null;
+};
+
+/** The task after an outcome. */
+export function after(task: Task, outcome: Outcome, now: Date): Task {
+  const at = now.toISOString();
+  const calm = { attempts: 0, failingSince: null, fault: null, updatedAt: at };
+  switch (outcome.is) {
+    case "done":
+      return { ...task, ...calm, status: "done", memo: outcome.memo ?? task.memo };
+    case "later":
+      return { ...task, ...calm, status: "open", memo: outcome.memo, dueAt: outcome.at.toISOString() };
+    case "retry":
+      return { ...failing(task, outcome.fault, at), status: "open", dueAt: outcome.at.toISOString() };
+    case "failed":
+      return { ...failing(task, outcome.fault, at), status: "failed", memo: outcome.memo ?? task.memo };
+  }
+}
+
+function failing(task: Task, fault: Fault, at: string): Task {
+  return { ...task, attempts: task.attempts + 1, failingSince: task.failingSince ?? at, fault: recordOf(fault), updatedAt: at };
+}
+
+/** The line an outcome leaves in the audit trail. */
+export function eventOf(task: Task, outcome: Outcome, now: Date): Event {
+  const failed = outcome.is === "retry" || outcome.is === "failed";
+  return {
+    at: now.toISOString(),
+    message: task.message,
+    mailbox: null,
+    what: `${task.kind}.${outcome.is}`,
+    subject: task.subject,
+    note: failed ? outcome.fault.message : (outcome.note ?? null),
+    faultCode: failed ? outcome.fault.code : null,
+  };
+}
+
+export type Closing = Pick<Task, "kind" | "status" | "subject">;
+
+/**
+ * The end of the list: when nothing of a message is open any more, every arrival of it that has no settle task yet gets one.
+ * Empty while there is work left.
+ */
+export function closing(tasks: readonly Closing[], arrivals: readonly string[]): readonly NewTask[] {
+  if (tasks.some((task) => task.kind !== "settle" && task.status === "open")) return [];
+  const told = new Set(tasks.filter((task) => task.kind === "settle").map((task) => task.subject));
+  return arrivals.filter((arrival) => !told.has(arrival)).map((subject) => ({ kind: "settle", subject }));
+}
+
+/** What the mailbox is told: `done` only when every task before settling is done. */
+export function verdictOf(tasks: readonly Closing[]): "done" | "failed" {
+  return tasks.some((task) => task.kind !== "settle" && task.status !== "done") ? "failed" : "done";
+}
+
+/** The state of a message as a person is told it. */
+export type Standing = "working" | "retrying" | "done" | "failed";
+
+export function standingOf(tasks: readonly Pick<Task, "status" | "attempts">[]): Standing {
+  const open = tasks.filter((task) => task.status === "open");
+  if (open.length > 0) return open.some((task) => task.attempts > 0) ? "retrying" : "working";
+  return tasks.some((task) => task.status === "failed") ? "failed" : "done";
+}

@@ -1,0 +1,119 @@
+/** The ledger's versions, in order; a released one is never changed again. */
+import { type Kysely, sql } from "kysely";
+import type { Migration } from "kysely/migration";
+
+const first: Migration = {
+  up: async (db: Kysely<unknown>) => {
+    const schema = db.schema;
+    await schema
+      .createTable("mailbox")
+      .addColumn("name", "text", (c) => c.primaryKey())
+      .addColumn("uid_validity", "text", (c) => c.notNull())
+      .addColumn("uid", "integer", (c) => c.notNull())
+      .addColumn("since", "text")
+      .addColumn("until", "integer", (c) => c.notNull())
+      .addColumn("swept_at", "text")
+      .execute();
+    await schema
+      .createTable("message")
+      .addColumn("id", "text", (c) => c.primaryKey())
+      .addColumn("size", "integer", (c) => c.notNull())
+      .addColumn("received_at", "text", (c) => c.notNull())
+      .addColumn("facts", "text")
+      .addColumn("faults", "text", (c) => c.notNull())
+      .execute();
+    await schema
+      .createTable("arrival")
+      .addColumn("id", "integer", (c) => c.primaryKey().autoIncrement())
+      .addColumn("mailbox", "text", (c) => c.notNull())
+      .addColumn("uid_validity", "text", (c) => c.notNull())
+      .addColumn("uid", "integer", (c) => c.notNull())
+      .addColumn("message", "text", (c) => c.references("message.id"))
+      .addColumn("received_at", "text")
+      .addColumn("seen_at", "text", (c) => c.notNull())
+      .addColumn("fault", "text")
+      .addUniqueConstraint("arrival_origin", ["mailbox", "uid_validity", "uid"])
+      .execute();
+    await schema.createIndex("arrival_message").on("arrival").column("message").execute();
+    await schema
+      .createTable("part")
+      .addColumn("message", "text", (c) => c.notNull().references("message.id"))
+      .addColumn("position", "integer", (c) => c.notNull())
+      .addColumn("id", "text", (c) => c.notNull())
+      .addColumn("parent", "text")
+      .addColumn("role", "text", (c) => c.notNull())
+      .addColumn("filename", "text")
+      .addColumn("content_type", "text", (c) => c.notNull())
+      .addColumn("sniffed_type", "text")
+      .addColumn("disposition", "text")
+      .addColumn("content_id", "text")
+      .addColumn("sha256", "text", (c) => c.notNull())
+      .addColumn("size", "integer", (c) => c.notNull())
+      .addPrimaryKeyConstraint("part_key", ["message", "id"])
+      .execute();
+    await schema
+      .createTable("document")
+      .addColumn("id", "text", (c) => c.primaryKey())
+      .addColumn("message", "text", (c) => c.notNull().references("message.id"))
+      .addColumn("position", "integer", (c) => c.notNull())
+      .addColumn("service", "text", (c) => c.notNull())
+      .addColumn("whole", "integer", (c) => c.notNull())
+      .addColumn("parts", "text", (c) => c.notNull())
+      .execute();
+    await schema.createIndex("document_message").on("document").column("message").execute();
+    await schema
+      .createTable("result")
+      .addColumn("document", "text", (c) => c.primaryKey().references("document.id"))
+      .addColumn("service", "text", (c) => c.notNull())
+      .addColumn("run_id", "text")
+      .addColumn("data", "text", (c) => c.notNull())
+      .addColumn("raw", "text", (c) => c.notNull())
+      .addColumn("at", "text", (c) => c.notNull())
+      .execute();
+    await schema
+      .createTable("receipt")
+      .addColumn("key", "text", (c) => c.primaryKey())
+      .addColumn("document", "text", (c) => c.notNull().references("document.id"))
+      .addColumn("sink", "text", (c) => c.notNull())
+      .addColumn("receipt", "text", (c) => c.notNull())
+      .addColumn("at", "text", (c) => c.notNull())
+      .execute();
+    await schema
+      .createTable("task")
+      .addColumn("id", "integer", (c) => c.primaryKey().autoIncrement())
+      .addColumn("kind", "text", (c) => c.notNull())
+      .addColumn("subject", "text", (c) => c.notNull())
+      .addColumn("message", "text", (c) => c.notNull().references("message.id"))
+      .addColumn("status", "text", (c) => c.notNull())
+      .addColumn("attempts", "integer", (c) => c.notNull())
+      .addColumn("failing_since", "text")
+      .addColumn("due_at", "text", (c) => c.notNull())
+      .addColumn("memo", "text")
+      .addColumn("fault", "text")
+      .addColumn("created_at", "text", (c) => c.notNull())
+      .addColumn("updated_at", "text", (c) => c.notNull())
+      .addUniqueConstraint("task_subject", ["kind", "subject"])
+      .execute();
+    await schema.createIndex("task_message").on("task").column("message").execute();
+    await schema.createIndex("task_due").on("task").column("due_at").where(sql.ref("status"), "=", sql.lit("open")).execute();
+    await schema
+      .createTable("event")
+      .addColumn("id", "integer", (c) => c.primaryKey().autoIncrement())
+      .addColumn("at", "text", (c) => c.notNull())
+      .addColumn("message", "text")
+      .addColumn("mailbox", "text")
+      .addColumn("what", "text", (c) => c.notNull())
+      .addColumn("subject", "text")
+      .addColumn("note", "text")
+      .addColumn("fault_code", "text")
+      .execute();
+    await schema.createIndex("event_message").on("event").column("message").execute();
+    await schema
+      .createTable("pulse")
+      .addColumn("id", "integer", (c) => c.primaryKey())
+      .addColumn("body", "text", (c) => c.notNull())
+      .execute();
+  },
+};
+
+export const migrations: Readonly<Record<string, Migration>> = { "0001-first": first };

@@ -1,0 +1,144 @@
+/** What the ledger answers: the queries, none of which changes anything. */
+import { type Kysely, sql } from "kysely";
+import { standingOf } from "./record.ts";
+import {
+  arrivalOf,
+  documentOf,
+  eventRecordOf,
+  mailboxOf,
+  messageOf,
+  partOf,
+  receiptOf,
+  resultOf,
+  type Tables,
+  taskOf,
+} from "./sql-tables.ts";
+import type { Ledger, Pulse, Summary } from "./store.ts";
+
+export type Reads = Omit<Ledger, "receive" | "receiveUnreadable" | "swept" | "save" | "reopen" | "beat" | "close">;
+
+export function readsOn(db: Kysely<Tables>): Reads {
+  const tasksOf = async (message: string) =>
+    (await db.selectFrom("task").selectAll().where("message", "=", message).orderBy("id").execute()).map(taskOf);
+
+  return {
+    mailbox: async (name) => {
+      const row = await db.selectFrom("mailbox").selectAll().where("name", "=", name).executeTakeFirst();
+      return row === undefined ? null : mailboxOf(row);
+    },
+
+    due: async (now, limit, except) => {
+      const rows = await db
+        .selectFrom("task")
+        .selectAll()
+        .where("status", "=", "open")
+        .where("due_at", "<=", now.toISOString())
+        .$if(except.length > 0, (query) => query.where("id", "not in", [...except]))
+        .orderBy("due_at")
+        .orderBy("id")
+        .limit(limit)
+        .execute();
+      return rows.map(taskOf);
+    },
+
+    nextDue: async (except) => {
+      const row = await db
+        .selectFrom("task")
+        .select("due_at")
+        .where("status", "=", "open")
+        .$if(except.length > 0, (query) => query.where("id", "not in", [...except]))
+        .orderBy("due_at")
+        .limit(1)
+        .executeTakeFirst();
+      return row === undefined ? null : new Date(row.due_at);
+    },
+
+    backlog: async () => {
+      const row = await db
+        .selectFrom("task")
+        .select((e) => [e.fn.countAll<number>().as("all"), e.fn.sum<number | null>(sql`attempts > 0`).as("failing")])
+        .where("status", "=", "open")
+        .executeTakeFirstOrThrow();
+      const failing = Number(row.failing ?? 0);
+      return { open: Number(row.all) - failing, failing };
+    },
+
+    message: async (id) => {
+      const row = await db.selectFrom("message").selectAll().where("id", "=", id).executeTakeFirst();
+      return row === undefined ? null : messageOf(row);
+    },
+    arrivals: async (message) =>
+      (await db.selectFrom("arrival").selectAll().where("message", "=", message).orderBy("id").execute()).map(arrivalOf),
+    arrival: async (id) => {
+      const row = await db.selectFrom("arrival").selectAll().where("id", "=", Number(id)).executeTakeFirst();
+      return row === undefined ? null : arrivalOf(row);
+    },
+    unreadable: async () =>
+      (await db.selectFrom("arrival").selectAll().where("message", "is", null).orderBy("id").execute()).map(arrivalOf),
+    parts: async (message) =>
+      (await db.selectFrom("part").selectAll().where("message", "=", message).orderBy("position").execute()).map(partOf),
+    documents: async (message) =>
+      (await db.selectFrom("document").selectAll().where("message", "=", message).orderBy("position").execute()).map(documentOf),
+    document: async (id) => {
+      const row = await db.selectFrom("document").selectAll().where("id", "=", id).executeTakeFirst();
+      return row === undefined ? null : documentOf(row);
+    },
+    result: async (document) => {
+      const row = await db.selectFrom("result").selectAll().where("document", "=", document).executeTakeFirst();
+      return row === undefined ? null : resultOf(row);
+    },
+    receipts: async (message) =>
+      (
+        await db
+          .selectFrom("receipt")
+          .innerJoin("document", "document.id", "receipt.document")
+          .selectAll("receipt")
+          .where("document.message", "=", message)
+          .orderBy("receipt.key")
+          .execute()
+      ).map(receiptOf),
+    tasks: tasksOf,
+    events: async (message) =>
+      (await db.selectFrom("event").selectAll().where("message", "=", message).orderBy("id").execute()).map(eventRecordOf),
+
+    summaries: async (limit) => {
+      const rows = await db.selectFrom("message").selectAll().orderBy("received_at").orderBy(sql`rowid`).limit(limit).execute();
+      const summaries: Summary[] = [];
+      for (const row of rows) {
+        const tasks = await tasksOf(row.id);
+        summaries.push({ message: messageOf(row), standing: standingOf(tasks), tasks });
+      }
+      return summaries;
+    },
+
+    counts: async () => {
+      const rows = await db
+        .selectFrom("task")
+        .select(["status", (e) => e.fn.countAll<number>().as("n")])
+        .groupBy("status")
+        .execute();
+      const of = (status: string) => Number(rows.find((row) => row.status === status)?.n ?? 0);
+      const messages = await db
+        .selectFrom("message")
+        .select((e) => e.fn.countAll<number>().as("n"))
+        .executeTakeFirstOrThrow();
+      const unreadable = await db
+        .selectFrom("arrival")
+        .select((e) => e.fn.countAll<number>().as("n"))
+        .where("message", "is", null)
+        .executeTakeFirstOrThrow();
+      return {
+        open: of("open"),
+        done: of("done"),
+        failed: of("failed"),
+        messages: Number(messages.n),
+        unreadable: Number(unreadable.n),
+      };
+    },
+
+    pulse: async () => {
+      const row = await db.selectFrom("pulse").select("body").where("id", "=", 1).executeTakeFirst();
+      return row === undefined ? null : (JSON.parse(row.body) as Pulse);
+    },
+  };
+}

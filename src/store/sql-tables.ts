@@ -1,0 +1,177 @@
+/** The tables of the ledger as the SQL builder sees them, and how a row becomes a record. */
+import type { Generated } from "kysely";
+import type { FaultRecord } from "../base/errors.ts";
+import type { Facts, Part } from "../message/message.ts";
+import type { DocumentRecord, Event, ReceiptRecord, ResultRecord, Task, TaskKind, TaskMemo, TaskStatus } from "./record.ts";
+import type { ArrivalRecord, MailboxRecord, MessageRecord } from "./store.ts";
+
+export type Tables = {
+  mailbox: { name: string; uid_validity: string; uid: number; since: string | null; until: number; swept_at: string | null };
+  message: { id: string; size: number; received_at: string; facts: string | null; faults: string };
+  arrival: {
+    id: Generated<number>;
+    mailbox: string;
+    uid_validity: string;
+    uid: number;
+    message: string | null;
+    received_at: string | null;
+    seen_at: string;
+    fault: string | null;
+  };
+  part: {
+    message: string;
+    position: number;
+    id: string;
+    parent: string | null;
+    role: string;
+    filename: string | null;
+    content_type: string;
+    sniffed_type: string | null;
+    disposition: string | null;
+    content_id: string | null;
+    sha256: string;
+    size: number;
+  };
+  document: { id: string; message: string; position: number; service: string; whole: number; parts: string };
+  result: { document: string; service: string; run_id: string | null; data: string; raw: string; at: string };
+  receipt: { key: string; document: string; sink: string; receipt: string; at: string };
+  task: {
+    id: Generated<number>;
+    kind: string;
+    subject: string;
+    message: string;
+    status: string;
+    attempts: number;
+    failing_since: string | null;
+    due_at: string;
+    memo: string | null;
+    fault: string | null;
+    created_at: string;
+    updated_at: string;
+  };
+  event: {
+    id: Generated<number>;
+    at: string;
+    message: string | null;
+    mailbox: string | null;
+    what: string;
+    subject: string | null;
+    note: string | null;
+    fault_code: string | null;
+  };
+  pulse: { id: number; body: string };
+};
+
+type Row<T> = { [K in keyof T]: T[K] extends Generated<infer G> ? G : T[K] };
+
+const json = (text: string | null): unknown => (text === null ? null : JSON.parse(text));
+
+export function taskOf(row: Row<Tables["task"]>): Task {
+  return {
+    id: row.id,
+    kind: row.kind as TaskKind,
+    subject: row.subject,
+    message: row.message,
+    status: row.status as TaskStatus,
+    attempts: row.attempts,
+    failingSince: row.failing_since,
+    dueAt: row.due_at,
+    memo: json(row.memo) as TaskMemo | null,
+    fault: json(row.fault) as FaultRecord | null,
+    createdAt: row.created_at,
+    updatedAt: row.updated_at,
+  };
+}
+
+export function messageOf(row: Row<Tables["message"]>): MessageRecord {
+  return {
+    id: row.id,
+    sha256: row.id,
+    size: row.size,
+    receivedAt: row.received_at,
+    facts: json(row.facts) as Facts | null,
+    faults: json(row.faults) as FaultRecord[],
+  };
+}
+
+export function arrivalOf(row: Row<Tables["arrival"]>): ArrivalRecord {
+  return {
+    id: String(row.id),
+    origin: { mailbox: row.mailbox, uidValidity: row.uid_validity, uid: row.uid },
+    message: row.message,
+    receivedAt: row.received_at,
+    seenAt: row.seen_at,
+    fault: json(row.fault) as FaultRecord | null,
+  };
+}
+
+export function mailboxOf(row: Row<Tables["mailbox"]>): MailboxRecord {
+  return {
+    mailbox: row.name,
+    cursor: { uidValidity: row.uid_validity, uid: row.uid, since: row.since, until: row.until },
+    sweptAt: row.swept_at,
+  };
+}
+
+export function partOf(row: Row<Tables["part"]>): Part {
+  return {
+    id: row.id,
+    parent: row.parent,
+    role: row.role as Part["role"],
+    filename: row.filename,
+    contentType: row.content_type,
+    sniffedType: row.sniffed_type,
+    disposition: row.disposition as Part["disposition"],
+    contentId: row.content_id,
+    sha256: row.sha256,
+    size: row.size,
+  };
+}
+
+export function partRow(message: string, position: number, part: Part): Tables["part"] {
+  return {
+    message,
+    position,
+    id: part.id,
+    parent: part.parent,
+    role: part.role,
+    filename: part.filename,
+    content_type: part.contentType,
+    sniffed_type: part.sniffedType,
+    disposition: part.disposition,
+    content_id: part.contentId,
+    sha256: part.sha256,
+    size: part.size,
+  };
+}
+
+export function documentOf(row: Row<Tables["document"]>): DocumentRecord {
+  return {
+    id: row.id,
+    message: row.message,
+    position: row.position,
+    service: row.service,
+    whole: row.whole === 1,
+    parts: JSON.parse(row.parts) as string[],
+  };
+}
+
+export function resultOf(row: Row<Tables["result"]>): ResultRecord {
+  return { document: row.document, service: row.service, runId: row.run_id, data: json(row.data), raw: json(row.raw) };
+}
+
+export function receiptOf(row: Row<Tables["receipt"]>): ReceiptRecord {
+  return { key: row.key, document: row.document, sink: row.sink, receipt: JSON.parse(row.receipt) as ReceiptRecord["receipt"] };
+}
+
+export function eventRecordOf(row: Row<Tables["event"]>): Event {
+  return {
+    at: row.at,
+    message: row.message,
+    mailbox: row.mailbox,
+    what: row.what,
+    subject: row.subject,
+    note: row.note,
+    faultCode: row.fault_code,
+  };
+}

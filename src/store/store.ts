@@ -1,0 +1,120 @@
+/** The role of the store: a ledger that remembers and a spool that keeps bytes; nothing is true before it is in both. */
+import type { FaultRecord } from "../base/errors.ts";
+import type { Blob, Facts, Keep, Part } from "../message/message.ts";
+import type { DocumentRecord, Event, Outcome, ReceiptRecord, ResultRecord, Standing, Task, TaskStatus } from "./record.ts";
+
+/** Where a message was seen. The same fields as a source's origin; the roles do not know each other. */
+export type OriginRecord = { readonly mailbox: string; readonly uidValidity: string; readonly uid: number };
+
+/** How far a mailbox has been read. The same fields as a source's cursor. */
+export type CursorRecord = { readonly uidValidity: string; readonly uid: number; readonly since: string | null; readonly until: number };
+
+export type ArrivalRecord = {
+  readonly id: string;
+  readonly origin: OriginRecord;
+  /** null: the server never gave its bytes; `fault` says why. */
+  readonly message: string | null;
+  readonly receivedAt: string | null;
+  readonly seenAt: string;
+  readonly fault: FaultRecord | null;
+};
+
+export type MessageRecord = Blob & {
+  /** SHA-256 of the raw bytes. */
+  readonly id: string;
+  readonly receivedAt: string;
+  /** null until it is split. */
+  readonly facts: Facts | null;
+  /** What could not be read while splitting; the rest was good. */
+  readonly faults: readonly FaultRecord[];
+};
+
+export type MailboxRecord = {
+  readonly mailbox: string;
+  readonly cursor: CursorRecord;
+  readonly sweptAt: string | null;
+};
+
+/** The daemon's pulse, for those who look from outside. */
+export type Pulse = {
+  readonly at: string;
+  readonly pid: number;
+  readonly mailboxes: readonly {
+    readonly mailbox: string;
+    /** End of the last complete sweep. */
+    readonly sweptAt: string | null;
+    /** Sweeps that were due since then. */
+    readonly missedSweeps: number;
+    readonly trouble: FaultRecord | null;
+  }[];
+};
+
+export type Summary = { readonly message: MessageRecord; readonly standing: Standing; readonly tasks: readonly Task[] };
+
+export type Received = { readonly message: string; readonly isNew: boolean; readonly event: Event };
+
+/** Every method is one transaction, durable when it resolves. A Fault (`ledger.*`) means nothing of it was saved. */
+export type Ledger = {
+  readonly mailbox: (name: string) => Promise<MailboxRecord | null>;
+  /** The bytes are safe: the arrival, the cursor and, for bytes never seen before, the message and its first task. */
+  readonly receive: (arrival: {
+    readonly blob: Blob;
+    readonly origin: OriginRecord;
+    readonly receivedAt: string | null;
+    readonly cursor: CursorRecord;
+    readonly now: Date;
+  }) => Promise<Received>;
+  /** A message the server will not give: a visible record without bytes, and the cursor moves on. */
+  readonly receiveUnreadable: (arrival: {
+    readonly origin: OriginRecord;
+    readonly fault: FaultRecord;
+    readonly cursor: CursorRecord;
+    readonly now: Date;
+  }) => Promise<Event>;
+  readonly swept: (mailbox: string, cursor: CursorRecord, at: Date) => Promise<void>;
+
+  /** Open tasks that are due, longest waiting first, without those in `except`. */
+  readonly due: (now: Date, limit: number, except: readonly number[]) => Promise<readonly Task[]>;
+  /** When the next open task is due; null when there is none. */
+  readonly nextDue: (except: readonly number[]) => Promise<Date | null>;
+  /** How many open tasks are going well, and how many wait after a failure. */
+  readonly backlog: () => Promise<{ readonly open: number; readonly failing: number }>;
+  /** Applies an outcome: the task, what grew, the event, and the settle tasks when the list of the message is over. */
+  readonly save: (task: Task, outcome: Outcome, now: Date) => Promise<Event>;
+
+  /** Puts failed tasks back on the list: of the messages whose id begins with `message`, or all of them for null. The mailbox is then told anew. */
+  readonly reopen: (message: string | null, now: Date) => Promise<readonly Task[]>;
+
+  readonly message: (id: string) => Promise<MessageRecord | null>;
+  readonly arrivals: (message: string) => Promise<readonly ArrivalRecord[]>;
+  readonly arrival: (id: string) => Promise<ArrivalRecord | null>;
+  readonly unreadable: () => Promise<readonly ArrivalRecord[]>;
+  readonly parts: (message: string) => Promise<readonly Part[]>;
+  readonly documents: (message: string) => Promise<readonly DocumentRecord[]>;
+  readonly document: (id: string) => Promise<DocumentRecord | null>;
+  readonly result: (document: string) => Promise<ResultRecord | null>;
+  readonly receipts: (message: string) => Promise<readonly ReceiptRecord[]>;
+  readonly tasks: (message: string) => Promise<readonly Task[]>;
+  readonly events: (message: string) => Promise<readonly Event[]>;
+  /** Messages in order of arrival. */
+  readonly summaries: (limit: number) => Promise<readonly Summary[]>;
+  readonly counts: () => Promise<Readonly<Record<TaskStatus, number>> & { readonly messages: number; readonly unreadable: number }>;
+
+  readonly beat: (pulse: Pulse) => Promise<void>;
+  readonly pulse: () => Promise<Pulse | null>;
+  readonly close: () => Promise<void>;
+};
+
+/** `raw`: messages as they arrived. `parts`: what was found in them. */
+export type Shelf = "raw" | "parts";
+
+/** Bytes on disk, named by their SHA-256; whole or not there. */
+export type Spool = {
+  /** Durable when it resolves (file and directory synced). The same bytes again are recognised and kept once. */
+  readonly keep: (shelf: Shelf) => Keep;
+  /** Throws `spool.missing` or `spool.damaged` (other size than remembered) before the first byte. */
+  readonly open: (shelf: Shelf, blob: Blob) => AsyncIterable<Uint8Array>;
+  readonly path: (shelf: Shelf, sha256: string) => string;
+  /** Removes what an interrupted write left behind. Only for the one who holds the lock. */
+  readonly clean: () => Promise<number>;
+};
