@@ -1,0 +1,106 @@
+/** What the schema found wrong, as sentences for people: what was expected, what was found, what to do. */
+import type { z } from "zod";
+import { entryAt, keysAt } from "./document.ts";
+import type { Path, Problem, Tree } from "./tree.ts";
+import { alternatives } from "./values.ts";
+
+type Issue = z.core.$ZodIssue;
+
+const SECRET = new Set(["password", "apiKey"]);
+const LONGEST_SHOWN = 40;
+
+export function problemsOf(issues: readonly Issue[], tree: Tree): readonly Problem[] {
+  return issues.flatMap((issue) => {
+    const path = issue.path.map(String);
+    if (tree.placeOf(path)?.broken) return [];
+    if (issue.code === "unrecognized_keys") return issue.keys.map((key) => tree.problemAt([...path, key], unknownKey(path, key), "key"));
+    if (issue.code === "invalid_key") {
+      const expected = issue.issues[0]?.message ?? issue.message;
+      return [tree.problemAt(path, `expected ${expected}, found ${shown(path.at(-1))}. Choose another name.`, "key")];
+    }
+    const meant = issue.code === "invalid_union" ? meantAlternative(issue.errors) : undefined;
+    if (meant)
+      return problemsOf(
+        meant.map((inner) => ({ ...inner, path: [...path, ...inner.path] })),
+        tree,
+      );
+    return [tree.problemAt(path, `expected ${issue.message}, found ${foundAt(path, tree)}. ${advice(path, tree)}`)];
+  });
+}
+
+/** The alternative whose keys are there, with nothing wrong but what stands under them. */
+function meantAlternative(alternatives: readonly (readonly Issue[])[]): readonly Issue[] | undefined {
+  return alternatives.find((issues) => issues.length > 0 && issues.every((issue) => issue.path.length > 0));
+}
+
+export function valueAt(root: unknown, path: Path): unknown {
+  return path.reduce<unknown>((value, step) => {
+    return typeof value === "object" && value !== null && Object.hasOwn(value, step) ? (value as Record<string, unknown>)[step] : undefined;
+  }, root);
+}
+
+/** What stands there, unless it may be a secret: under a secret's key, with a password in a URL, or brought in by a reference. */
+function foundAt(path: Path, tree: Tree): string {
+  const value = valueAt(tree.root, path);
+  const references = tree.placeOf(path)?.references ?? [];
+  if (references.length > 0) return value === "" ? `nothing in ${references.join("")}` : `the value of ${references.join(" ")} (not shown)`;
+  const secret = SECRET.has(String(path.at(-1))) || (typeof value === "string" && value.includes("://") && value.includes("@"));
+  const empty = value === undefined || value === null || value === "";
+  return secret && !empty && typeof value !== "object"
+    ? `a ${typeof value === "string" ? "text" : typeof value} (not shown)`
+    : shown(value);
+}
+
+function shown(value: unknown): string {
+  if (value === undefined || value === null) return "nothing";
+  if (Array.isArray(value)) return "a list";
+  if (typeof value === "object") return "a mapping";
+  if (typeof value !== "string") return String(value);
+  return value.length > LONGEST_SHOWN ? `${JSON.stringify(value.slice(0, LONGEST_SHOWN))}…` : JSON.stringify(value);
+}
+
+function advice(path: Path, tree: Tree): string {
+  if (tree.placeOf(path)?.references.length) return "Put such a value there.";
+  const value = valueAt(tree.root, path);
+  const verb = value === undefined ? "Add" : value === null ? "Fill" : "Write";
+  const example = entryAt(path)?.examples?.[0] ?? entryAt(path)?.default;
+  if (example === undefined || example === null || typeof example === "object")
+    return { Add: "Add it.", Fill: "Fill it in.", Write: "Change it." }[verb];
+  const written = /^[*{]/.test(String(example)) ? JSON.stringify(example) : String(example);
+  return `${verb === "Add" ? "Add" : "Write"}, for example, ${path.at(-1)}: ${written}`;
+}
+
+function unknownKey(path: Path, key: string): string {
+  const known = keysAt(path);
+  const close = nearest(key, known);
+  if (close) return `unknown key. Did you mean ${close}?`;
+  return `unknown key, expected ${alternatives(known)}. Remove it.`;
+}
+
+/** The known key a slip of the fingers away: letters changed, added, dropped or swapped; case and separators do not count. */
+function nearest(key: string, known: readonly string[]): string | undefined {
+  const plain = (text: string) => text.toLowerCase().replace(/[-_ ]/g, "");
+  const wanted = plain(key);
+  if (wanted.length > 40) return undefined;
+  const ranked = known.map((name) => ({ name, distance: distance(wanted, plain(name)) })).sort((a, b) => a.distance - b.distance);
+  const best = ranked[0];
+  return best && best.distance <= Math.max(1, Math.floor(best.name.length / 3)) ? best.name : undefined;
+}
+
+/** Optimal string alignment distance. */
+function distance(a: string, b: string): number {
+  let older: number[] = [];
+  let above = Array.from({ length: b.length + 1 }, (_, column) => column);
+  for (let row = 1; row <= a.length; row++) {
+    const current = [row];
+    for (let column = 1; column <= b.length; column++) {
+      const changed = a[row - 1] === b[column - 1] ? 0 : 1;
+      let least = Math.min((above[column] ?? 0) + 1, (current[column - 1] ?? 0) + 1, (above[column - 1] ?? 0) + changed);
+      if (row > 1 && column > 1 && a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1])
+        least = Math.min(least, (older[column - 2] ?? 0) + 1);
+      current.push(least);
+    }
+    [older, above] = [above, current];
+  }
+  return above[b.length] ?? 0;
+}

@@ -1,0 +1,55 @@
+/** config/example.yaml is valid, complete, and shows the defaults. */
+import { readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { parse } from "yaml";
+import { jsonSchema } from "../../src/config/document.ts";
+import { readConfig } from "../../src/config/load.ts";
+
+const text = readFileSync(new URL("../../config/example.yaml", import.meta.url), "utf8");
+const switchedOn = text.replace(/^(\s*)#(?=\w)/gm, "$1");
+const env = { IMAP_PASSWORD: "x", CLOUDSQUID_API_KEY: "y" };
+const readFile = () => "-----BEGIN CERTIFICATE-----";
+const read = (yaml: string) => readConfig(yaml, { path: "/etc/billhook/config.yaml", env, readFile });
+
+type Node = { properties?: { [key: string]: Node }; additionalProperties?: Node | false; oneOf?: Node[]; anyOf?: Node[] };
+
+/** The paths of all keys of the schema; `*` stands for a name of the owner's. */
+function keysOf(node: Node, path = ""): string[] {
+  const own = Object.entries(node.properties ?? {}).flatMap(([key, inner]) => [`${path}/${key}`, ...keysOf(inner, `${path}/${key}`)]);
+  const named = node.additionalProperties ? keysOf(node.additionalProperties, `${path}/*`) : [];
+  return [...own, ...named, ...(node.oneOf ?? []).flatMap((inner) => keysOf(inner, path))];
+}
+
+function has(value: unknown, path: string): boolean {
+  const walk = (at: unknown, [step, ...rest]: string[]): boolean => {
+    if (step === undefined) return true;
+    if (typeof at !== "object" || at === null) return false;
+    if (step === "*") return Object.values(at).some((inner) => walk(inner, rest));
+    return Object.hasOwn(at, step) && walk((at as Record<string, unknown>)[step], rest);
+  };
+  return walk(value, path.split("/").slice(1));
+}
+
+test("it is valid, as it stands and with everything switched on", () => {
+  expect(read(text)).toHaveProperty("config");
+  expect(read(switchedOn)).toHaveProperty("config.mailboxes.invoices.ca", "/etc/billhook/ca.pem");
+});
+
+test("every key of the schema appears in it", () => {
+  const keys = keysOf(JSON.parse(jsonSchema()));
+  expect(keys).toContain("/services/*/multipart/fields/kind");
+  const example: unknown = parse(switchedOn);
+  expect(keys.filter((key) => !has(example, key))).toEqual([]);
+});
+
+test("what it writes with a default is the default", () => {
+  const shortest = `
+mailboxes: { invoices: { host: imap.example.com, user: invoices@example.com, password: x } }
+services: { cloudsquid: { kind: cloudsquid, apiKey: y, project: Accounts Payable, table: 3c90c3cc-0d44-4b50-8888-8dd25736052a } }
+sinks: { files: { kind: file, directory: ./out } }`;
+  expect(read(text)).toEqual(read(shortest));
+});
+
+test("its first line points editors at the schema", () => {
+  expect(text.split("\n")[0]).toBe("# yaml-language-server: $schema=./config.schema.json");
+});
