@@ -5,7 +5,7 @@ import { join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { systemClock } from "../base/clock.ts";
 import { EXIT } from "../base/errors.ts";
-import { createLogger } from "../base/logger.ts";
+import type { Logger } from "../base/logger.ts";
 import { loadConfig } from "../config/load.ts";
 import { assembleLedger } from "../daemon/assemble.ts";
 import { runDaemon } from "../daemon/daemon.ts";
@@ -53,7 +53,12 @@ export async function demo(options: Options, { out, say, stop }: Terminal): Prom
       say("Ctrl-C ends the demo");
     }
     say("");
-    const log = createLogger({ level: "warn", format: process.stderr.isTTY ? "pretty" : "json" });
+    const log: Logger = {
+      // What becomes of each message is shown below; only what is wrong with the demo itself belongs between the lines.
+      event: (level, name, { why } = {}) => {
+        if (level !== "info" && level !== "debug" && why !== undefined) say(`${name}: ${why}`);
+      },
+    };
     const progress = progressOf(() => assembleLedger(config, new Date()), say);
     const tell = (event: Event) => progress.tell(event);
     const code = await runDaemon({ config, clock: systemClock, log, once: options.once, tell }, stop);

@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { EXIT, reasonOf } from "../base/errors.ts";
-import type { Address, Keep, Part, Split } from "../message/message.ts";
+import { type Address, type Keep, type Part, type Split, typeOf } from "../message/message.ts";
 import { parse } from "../message/parse.ts";
 import { HEAD_BYTES } from "../message/sniff.ts";
 
@@ -23,7 +23,7 @@ export async function split(files: readonly string[], options: { readonly json: 
   return code;
 }
 
-/** Looking into a message leaves nothing behind: the bytes are hashed and forgotten. */
+/** Looking into a message leaves nothing behind: the bytes are hashed and forgotten, those of forwarded mails are read on the way. */
 const measure: Keep = async (bytes) => {
   const hash = createHash("sha256");
   const first: Uint8Array[] = [];
@@ -49,7 +49,7 @@ function recordOf(file: string, { facts, text, html, parts, faults }: Split) {
 function treeOf(file: string, { facts, parts, faults }: Split): readonly string[] {
   const who = (addresses: readonly Address[]) => addresses.map(({ name, address }) => (name ? `${name} <${address}>` : address)).join(", ");
   const lines = [
-    `${file}`,
+    file,
     `  subject  ${facts.subject ?? "(none)"}`,
     `  from     ${who(facts.from) || "(none)"}`,
     `  to       ${who(facts.to) || "(none)"}`,
@@ -64,15 +64,10 @@ function branchesOf(parts: readonly Part[], parent: string | null, indent: strin
   const own = parts.filter((part) => part.parent === parent);
   return own.flatMap((part, at) => {
     const last = at === own.length - 1;
-    const type =
-      part.sniffedType === null || part.sniffedType === part.contentType
-        ? part.contentType
-        : `${part.contentType} (looks like ${part.sniffedType})`;
-    const line = `${indent}${last ? "└─" : "├─"} ${part.id}  ${part.filename ?? "(no name)"}  ${type}  ${part.size} bytes`;
-    return [
-      line.replace("  (no name)", part.role === "body" ? "" : "  (no name)"),
-      ...branchesOf(parts, part.id, `${indent}${last ? "   " : "│  "}`),
-    ];
+    const type = typeOf(part) === part.contentType ? part.contentType : `${part.contentType} (looks like ${part.sniffedType})`;
+    const name = part.role === "body" ? "" : `${part.filename ?? "(no name)"}  `;
+    const line = `${indent}${last ? "└─" : "├─"} ${part.id}  ${name}${type}  ${part.size} bytes`;
+    return [line, ...branchesOf(parts, part.id, `${indent}${last ? "   " : "│  "}`)];
   });
 }
 

@@ -151,7 +151,10 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
       }
       case "error": {
         const said = shortText(row.errorMessage, 300);
-        const fault = permanent("cloudsquid.failed", `${run} ended with status error${said === null ? "" : `: ${said}`}`);
+        const fault = permanent(
+          "cloudsquid.failed",
+          `${options.name} could not read it (status error${said === null ? "" : `: ${said}`}); ${run}`,
+        );
         return refused({ step: "uploaded", rowId: state.rowId, lost: 0 }, fault);
       }
     }

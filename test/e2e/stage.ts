@@ -1,0 +1,156 @@
+/** A stage for the whole job: a real Dovecot, the sandbox in a process of its own, and a configuration that knows both. */
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ImapFlow } from "imapflow";
+import { type Dovecot, startDovecot } from "../servers/dovecot.ts";
+import { type Billhook, startBillhook } from "../servers/process.ts";
+
+const KEY = "stage-key";
+export const MAIL = new URL("../../fixtures/mail/", import.meta.url);
+
+export type Expectation = {
+  readonly settles: "done" | "failed";
+  readonly split: { readonly messageId: string | null; readonly subject: string | null };
+  readonly invoices: readonly { readonly invoice_number: string; readonly gross_amount: string }[];
+};
+
+export type Counts = {
+  readonly uploads: number;
+  readonly runs: number;
+  readonly polls: number;
+  readonly rows: readonly { readonly row_id: string; readonly filename: string; readonly runs: number }[];
+};
+
+export type Stage = {
+  readonly dovecot: Dovecot;
+  readonly directory: string;
+  readonly config: string;
+  readonly state: string;
+  readonly results: string;
+  readonly start: (...args: string[]) => Billhook;
+  readonly counts: () => Promise<Counts>;
+  readonly addFault: (rule: object) => Promise<void>;
+  /** Relative path -> text of every file the sink wrote. */
+  readonly written: () => Promise<Map<string, string>>;
+  /** What stands in a folder: the flags of each message. */
+  readonly list: (folder: string) => Promise<readonly { readonly uid: number; readonly flags: readonly string[] }[]>;
+  readonly stop: () => Promise<void>;
+};
+
+export type StageOptions = {
+  readonly afterwards?: string;
+  readonly start?: string;
+  readonly sink?: string;
+  readonly encoding?: string;
+  readonly retry?: string;
+};
+
+export async function startStage(options: StageOptions = {}): Promise<Stage> {
+  const directory = await mkdtemp(join(tmpdir(), "billhook-e2e-"));
+  const dovecot = await startDovecot();
+  const sandbox = startBillhook(["sandbox", "--port", "0", "--key", KEY]);
+  const url = (await sandbox.printed((line) => line.startsWith("url: "))).slice(5);
+  const config = join(directory, "config.yaml");
+  await writeFile(
+    config,
+    `
+state: { directory: ./state }
+log: { format: json }
+retry: ${options.retry ?? "{ first: 200ms, longest: 2s }"}
+mailboxes:
+  invoices:
+    host: ${dovecot.host}
+    port: ${dovecot.tlsPort}
+    ca: ./ca.pem
+    user: ${dovecot.user}
+    password: \${STAGE_PASSWORD}
+    start: ${options.start ?? "all"}
+    sweep: "*/2 * * * * *"
+    afterwards: ${options.afterwards ?? "{ done: { move: Done }, failed: { keyword: needs-a-person } }"}
+services:
+  cloudsquid:
+    kind: cloudsquid
+    url: ${url}
+    apiKey: ${KEY}
+    project: stage
+    table: 3c90c3cc-0d44-4b50-8888-8dd25736052a
+    encoding: ${options.encoding ?? "multipart"}
+    poll: { first: 100ms, longest: 1s }
+sinks:
+  files: ${options.sink ?? '{ kind: file, directory: ./out, name: "{{message}}-{{position}}.json" }'}
+`,
+  );
+  await writeFile(join(directory, "ca.pem"), dovecot.ca);
+  const results = join(directory, "out");
+  const control = url.replace(/\/api$/, "");
+  return {
+    dovecot,
+    directory,
+    config,
+    state: join(directory, "state"),
+    results,
+    start: (...args) => startBillhook([...args, "-c", config], { STAGE_PASSWORD: dovecot.password }),
+    counts: async () => (await (await fetch(`${control}/_sandbox/counts`)).json()) as Counts,
+    addFault: async (rule) => {
+      const answer = await fetch(`${control}/_sandbox/faults`, {
+        method: "POST",
+        body: JSON.stringify(rule),
+        headers: { "content-type": "application/json" },
+      });
+      if (!answer.ok) throw new Error(`the sandbox refused the fault: ${answer.status} ${await answer.text()}`);
+    },
+    written: async () => {
+      const files = new Map<string, string>();
+      for (const entry of await readdir(results, { recursive: true, withFileTypes: true }).catch(() => [])) {
+        if (entry.isFile())
+          files.set(
+            join(entry.parentPath, entry.name).slice(results.length + 1),
+            await readFile(join(entry.parentPath, entry.name), "utf8"),
+          );
+      }
+      return files;
+    },
+    list: async (folder) => {
+      const client = new ImapFlow({
+        host: dovecot.host,
+        port: dovecot.port,
+        secure: false,
+        tls: { ca: dovecot.ca },
+        auth: { user: dovecot.user, pass: dovecot.password },
+        logger: false,
+      });
+      await client.connect();
+      try {
+        const { exists } = await client.mailboxOpen(folder, { readOnly: true });
+        const found = exists === 0 ? [] : await client.fetchAll("1:*", { uid: true, flags: true });
+        return found.map(({ uid, flags }) => ({ uid, flags: [...(flags ?? [])] }));
+      } finally {
+        await client.logout();
+      }
+    },
+    stop: async () => {
+      await sandbox.kill();
+      await dovecot.stop();
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+/** The fixtures with what must come out of them. */
+export async function fixtures(): Promise<readonly { readonly name: string; readonly raw: Buffer; readonly expected: Expectation }[]> {
+  const names = (await readdir(MAIL)).filter((name) => name.endsWith(".eml")).sort();
+  return Promise.all(
+    names.map(async (name) => ({
+      name,
+      raw: await readFile(new URL(name, MAIL)),
+      expected: JSON.parse(await readFile(new URL(name.replace(/\.eml$/, ".json"), MAIL), "utf8")) as Expectation,
+    })),
+  );
+}
+
+/** Invoice numbers and gross amounts in a delivered file, as the fixtures' expectations name them. */
+export function invoicesIn(text: string): readonly { readonly invoice_number: string; readonly gross_amount: string }[] {
+  const { data } = JSON.parse(text) as { data: { invoices?: Record<string, string>[] } & Record<string, string> };
+  return (data.invoices ?? [data]).map((one) => ({ invoice_number: String(one.invoice_number), gross_amount: String(one.gross_amount) }));
+}
