@@ -153,7 +153,7 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
         const said = shortText(row.errorMessage, 300);
         const fault = permanent(
           "cloudsquid.failed",
-          `${options.name} could not read it (status error${said === null ? "" : `: ${said}`}); ${run}`,
+          `the service could not read it: status error${said === null ? "" : `: ${said}`} (${run})`,
         );
         return refused({ step: "uploaded", rowId: state.rowId, lost: 0 }, fault);
       }

@@ -58,7 +58,15 @@ export type Piece = Blob & {
   readonly open: () => AsyncIterable<Uint8Array>;
 };
 
-/** The type to trust: what the bytes look like, else what was declared. */
+/** What only says "text" or "a container" does not contradict a declared type that is a kind of it. */
+const VAGUE: { readonly [sniffed: string]: RegExp } = {
+  "text/plain": /^(text|message)\/|[/+](json|xml|edifact|edi-x12)$/,
+  "application/zip": /^application\/(vnd\.|.*zip)/,
+  "application/x-cfb": /^application\/(vnd\.ms-|msword|.*excel)/,
+};
+
+/** The type to trust: what the bytes look like, unless the declared one only says it more precisely. */
 export function typeOf(part: Pick<Part, "contentType" | "sniffedType">): string {
-  return part.sniffedType ?? part.contentType;
+  const { contentType, sniffedType } = part;
+  return sniffedType === null || VAGUE[sniffedType]?.test(contentType) ? contentType : sniffedType;
 }

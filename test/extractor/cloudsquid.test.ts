@@ -116,7 +116,7 @@ describe("the status of a run", () => {
     expect(fault).toMatchObject({
       code: "cloudsquid.failed",
       temporary: false,
-      message: expect.stringMatching(/status error: no luck x+$/),
+      message: expect.stringMatching(/status error: no luck x+ \(/),
     });
     expect(fault.message.length).toBeLessThan(420);
     expect(fault.message).not.toContain("Dear Sir");
