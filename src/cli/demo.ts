@@ -29,13 +29,13 @@ export async function demo(options: Options, { out, say, stop }: Terminal): Prom
   const home = await mkdtemp(join(tmpdir(), "billhook-demo-"));
   const target = resolve(options.out);
   const drop = join(home, "drop");
-  await mkdir(target, { recursive: true });
   const service = await startSandbox({ port: 0, apiKey: KEY, clock: systemClock });
   const mail = await startMailServer({ clock: systemClock, user: USER, password: PASSWORD, folder: drop }).catch(async (thrown) => {
     await service.stop();
     throw thrown;
   });
   try {
+    await mkdir(target, { recursive: true });
     for (const name of (await readdir(MAIL)).filter((name) => name.endsWith(".eml")).sort()) mail.append(await readFile(join(MAIL, name)));
     const config = await loadConfig(CONFIG, {
       DEMO_STATE: join(home, "state"),

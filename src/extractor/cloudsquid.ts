@@ -147,7 +147,18 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
       case "done": {
         // `result` is what the service's older API called it.
         const data = row.data ?? row.result ?? null;
-        return { is: "answered", memo: { ...state, status }, answer: { runId: state.runId, data, raw: judged.json } };
+        return {
+          is: "answered",
+          memo: { ...state, status },
+          answer: {
+            runId: state.runId,
+            data,
+            credits: null,
+            reasoning: stringOr(row.reasoning),
+            review: row.review ?? null,
+            raw: judged.json,
+          },
+        };
       }
       case "error": {
         const said = shortText(row.errorMessage, 300);
@@ -220,4 +231,8 @@ function stateOf(memo: Memo | null): State {
     `a memo with the step ${JSON.stringify(memo.step)} is not one of Cloudsquid`,
     "was the service of this document changed?",
   );
+}
+
+function stringOr(value: unknown): string | null {
+  return typeof value === "string" && value !== "" ? value : null;
 }

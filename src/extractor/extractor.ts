@@ -16,21 +16,33 @@ export type Document = {
   readonly whole: boolean;
 };
 
-/** What the extractor must know to go on after a crash: upload ids, run ids, since when it waits. Plain JSON, at most a few KB. */
-export type Memo = { readonly [key: string]: string | number | boolean | null };
+/**
+ * What the extractor must know to go on after a crash: upload ids, run ids, since when it waits. Plain JSON, at most a few KB.
+ * Two keys are read by others: `runId` is there from the moment a run was bought, and `possiblyTwice` counts the times
+ * something may have been bought a second time because an answer was lost.
+ */
+export type Memo = { readonly [key: string]: string | number | boolean | null | readonly string[] };
 
 export type Progress =
   /** The effect took place. The memo is saved before the next effect; `nextAt` says when that is due. */
   | { readonly is: "going"; readonly memo: Memo; readonly nextAt: Date }
   /** The run is over and this is its answer, as the service gave it. */
   | { readonly is: "answered"; readonly memo: Memo; readonly answer: Answer }
-  /** The run is over without an answer, or never can begin. Trying again cannot help. */
-  | { readonly is: "refused"; readonly memo: Memo | null; readonly fault: Fault };
+  /** The run is over without an answer, or never can begin. Trying again cannot help; a person may put it back with this memo. */
+  | { readonly is: "refused"; readonly memo: Memo | null; readonly fault: Fault }
+  /** Nothing is wrong with the document: the account is out of credits or blocked. The whole service waits for a person; no attempt is counted. */
+  | { readonly is: "halted"; readonly memo: Memo | null; readonly fault: Fault };
 
 export type Answer = {
   readonly runId: string | null;
   /** The fields found, as the service named them. */
   readonly data: unknown;
+  /** What the run cost, in the service's own units; null where it does not say. */
+  readonly credits: number | null;
+  /** The service's own words on how it came to the answer. */
+  readonly reasoning: string | null;
+  /** What a person at the service said of the answer, as the service gave it; null when nobody looked. */
+  readonly review: unknown;
   /** The whole response, for the record. */
   readonly raw: unknown;
 };
@@ -48,6 +60,23 @@ export type Extractor = {
    * A thrown Fault means nothing is known to have happened: the same memo may be tried again later.
    */
   readonly advance: (document: Document, memo: Memo | null, key: string, signal: AbortSignal) => Promise<Progress>;
+  /** Asks the service to stop a run that is under way; harmless when it is over. Only where the service can. */
+  readonly cancel?: (memo: Memo, signal: AbortSignal) => Promise<void>;
+  /**
+   * Whether a webhook comes from the service, and which run it speaks of (null: none of ours to know). Throws a permanent Fault
+   * `*.webhook` when it is not genuine. It only ever makes the next poll due: polling stays the truth.
+   */
+  readonly verifyWebhook?: (
+    request: WebhookRequest,
+    signal: AbortSignal,
+  ) => Promise<{ readonly eventId: string; readonly runId: string | null }>;
   /** Knocks without cost: is the service there, is the key good. */
   readonly probe: (signal: AbortSignal) => Promise<{ readonly said: string }>;
+};
+
+export type WebhookRequest = {
+  /** Names in lower case. */
+  readonly headers: { readonly [name: string]: string | undefined };
+  /** The exact bytes: the signature is over them. */
+  readonly body: Uint8Array;
 };

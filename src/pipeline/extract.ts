@@ -20,14 +20,18 @@ export const extract: Step = async (task, works, signal) => {
       return { is: "later", at: progress.nextAt, memo: progress.memo };
     case "refused":
       return { is: "failed", fault: progress.fault, ...(progress.memo === null ? {} : { memo: progress.memo }) };
-    case "answered":
+    case "halted":
+      throw progress.fault;
+    case "answered": {
+      const { runId, data, raw } = progress.answer;
       return {
         is: "done",
         memo: progress.memo,
         growth: {
-          result: { document: record.id, service: record.service, ...progress.answer },
+          result: { document: record.id, service: record.service, runId, data, raw },
           tasks: works.route.sinks.map((sink) => ({ kind: "deliver", subject: deliveryKey(record.id, sink) })),
         },
       };
+    }
   }
 };

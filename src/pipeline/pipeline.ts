@@ -16,6 +16,7 @@ const steps = { split, extract, deliver, settle } satisfies Record<TaskKind, Ste
  * Rejects only when the ledger cannot be written before the signal is aborted.
  */
 export async function advance(task: Task, works: Works, signal: AbortSignal): Promise<Event | null> {
+  if (signal.aborted) return null;
   let outcome: Outcome;
   try {
     outcome = await steps[task.kind](task, works, signal);
@@ -29,12 +30,19 @@ export async function advance(task: Task, works: Works, signal: AbortSignal): Pr
 const SAVE_AGAIN_MS = 2_000;
 
 /** The effect has happened: only the save is repeated while the ledger cannot be written, never the effect. */
-async function save(task: Task, outcome: Outcome, works: Works, signal: AbortSignal): Promise<Event> {
+async function save(task: Task, reached: Outcome, works: Works, signal: AbortSignal): Promise<Event> {
+  let outcome = reached;
   for (;;) {
     try {
       return await works.ledger.save(task, outcome, works.clock.now());
     } catch (thrown) {
-      if (signal.aborted || !asFault(thrown).temporary) throw thrown;
+      const fault = asFault(thrown);
+      if (fault.code === "ledger.refused" && (outcome.is !== "failed" || outcome.memo !== undefined)) {
+        // One record the ledger will never take must not hold up the others: a person has to see it.
+        outcome = { is: "failed", fault };
+        continue;
+      }
+      if (signal.aborted || !fault.temporary) throw fault;
       await works.clock.sleep(SAVE_AGAIN_MS, signal);
     }
   }

@@ -38,6 +38,8 @@ export async function startMailServer({ clock, user, password, folder }: MailSer
   const imap = hoodiecrow({ plugins: PLUGINS, users: { [user]: { password } }, storage: { INBOX: {}, "": { folders: {} } } });
   const sockets = new Set<Socket>();
   imap.server.on("connection", (socket) => {
+    // Hoodiecrow answers in small pieces; Nagle's algorithm makes 40 ms of each.
+    socket.setNoDelay(true);
     sockets.add(socket);
     socket.once("close", () => sockets.delete(socket));
   });

@@ -5,15 +5,6 @@ import type { Delivered } from "./sink.ts";
 /** `{{name}}`, `{{data.total}}`, `{{data.invoices.0.number}}`. */
 const PLACEHOLDER = /\{\{\s*([A-Za-z]+(?:\.[A-Za-z0-9_-]+)*)\s*\}\}/g;
 
-export const PLACEHOLDERS = ["message", "position", "document", "mailbox", "date", "subject", "from", "messageId", "data"] as const;
-
-/** The placeholders of a template that no delivery can fill. */
-export function unknownPlaceholders(template: string): readonly string[] {
-  return [...template.matchAll(PLACEHOLDER)]
-    .map((match) => match[1] ?? "")
-    .filter((name) => !(PLACEHOLDERS as readonly string[]).includes(name.split(".")[0] ?? ""));
-}
-
 /** The path of a delivery, relative, with `/` between its segments. The same delivery always gets the same path. */
 export function fileName(template: string, delivered: Delivered): string {
   return template

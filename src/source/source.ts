@@ -21,7 +21,10 @@ export type Arrival = {
   readonly origin: Origin;
   /** INTERNALDATE, ISO 8601; null when the server does not say. */
   readonly receivedAt: string | null;
-  /** Read once. Throws a Fault when the mailbox fails half-way; the arrival is then seen again later. */
+  /**
+   * Read once, before the next sight is asked for. Throws a Fault when the mailbox fails half-way: give this sight up and ask for
+   * the next one; the same message is seen again, or never when it was expunged meanwhile.
+   */
   readonly bytes: AsyncIterable<Uint8Array>;
 };
 
@@ -59,7 +62,8 @@ export type Source = {
   readonly name: string;
   /**
    * Waiting mail first, then new mail as it comes, until the signal is aborted (the iterator then ends without throwing).
-   * Reconnects by itself, with a growing delay. The next sight is not fetched before the consumer has saved the last one.
+   * Reconnects by itself, with a growing delay. Asking for the next sight says that the last one is saved, unless its `bytes` threw;
+   * a consumer that could not save it must end the iteration and begin again from the cursor it did save.
    * `since: null` means this mailbox was never read: the source's `start` setting decides.
    */
   readonly arrivals: (since: Cursor | null, signal: AbortSignal) => AsyncIterable<Sight>;

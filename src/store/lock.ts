@@ -13,12 +13,15 @@ export type Lock = { readonly release: () => void };
  */
 export function takeLock(directory: string, now: Date): Lock {
   const holder = join(directory, "daemon.json");
-  const database = new Database(join(directory, "ledger.lock"), { timeout: 0 });
+  let database: Database.Database | null = null;
   try {
+    database = new Database(join(directory, "ledger.lock"), { timeout: 0 });
     database.pragma("journal_mode = DELETE");
     database.exec("BEGIN EXCLUSIVE");
+    writeFileSync(holder, `${JSON.stringify({ pid: process.pid, host: hostname(), since: now.toISOString() })}\n`);
+    return { release: () => database?.close() };
   } catch (thrown) {
-    database.close();
+    database?.close();
     if ((thrown as { code?: string }).code?.startsWith("SQLITE_BUSY")) {
       throw permanent(
         "ledger.locked",
@@ -29,14 +32,6 @@ export function takeLock(directory: string, now: Date): Lock {
     }
     throw permanent("ledger.lock", `cannot lock ${directory}: ${reasonOf(thrown)}`, "check that the directory can be written", thrown);
   }
-  writeFileSync(holder, `${JSON.stringify({ pid: process.pid, host: hostname(), since: now.toISOString() })}\n`);
-  return {
-    release: () => {
-      if (!database.open) return;
-      database.exec("ROLLBACK");
-      database.close();
-    },
-  };
 }
 
 function heldBy(path: string): string {

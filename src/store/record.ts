@@ -6,7 +6,7 @@ export type TaskKind = "split" | "extract" | "deliver" | "settle";
 export type TaskStatus = "open" | "done" | "failed";
 
 /** Plain JSON a task carries from one effect to the next. */
-export type TaskMemo = { readonly [key: string]: string | number | boolean | null };
+export type TaskMemo = { readonly [key: string]: string | number | boolean | null | readonly string[] };
 
 export type Task = {
   readonly id: number;

@@ -2,9 +2,9 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { mkdir, readdir, rm, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { Fault, permanent, reasonOf } from "../base/errors.ts";
-import { isTemporaryName, makeDirectory, syncDirectory, writeThenPlace } from "../base/files.ts";
+import { isTemporaryName, makeDirectory, syncDirectory, temporaryName, writeThenPlace } from "../base/files.ts";
 import type { Blob, Keep } from "../message/message.ts";
 import type { Shelf, Spool } from "./store.ts";
 
@@ -12,7 +12,20 @@ const SHELVES: readonly Shelf[] = ["raw", "parts"];
 const HEAD_BYTES = 4_100;
 
 export async function openSpool(directory: string): Promise<Spool> {
-  for (const shelf of SHELVES) await makeDirectory(join(directory, shelf), 0o700);
+  try {
+    for (const shelf of SHELVES) await makeDirectory(join(directory, shelf), 0o700);
+  } catch (thrown) {
+    throw cannotWrite(directory, thrown);
+  }
+
+  /** Shards whose own entry is durable. Finding one is not enough: whoever made it may not have synced its parent yet. */
+  const durable = new Set<string>();
+  const makeShard = async (shard: string) => {
+    const made = await mkdir(shard, { recursive: true, mode: 0o700 });
+    if (made === undefined && durable.has(shard)) return;
+    await syncDirectory(dirname(shard));
+    durable.add(shard);
+  };
 
   const path = (shelf: Shelf, sha256: string) => join(directory, shelf, sha256.slice(0, 2), shelf === "raw" ? `${sha256}.eml` : sha256);
 
@@ -39,18 +52,16 @@ export async function openSpool(directory: string): Promise<Spool> {
       }
       try {
         await writeThenPlace(
-          join(directory, shelf),
+          temporaryName(join(directory, shelf)),
           measured(),
           async () => {
             sha256 = hash.digest("hex");
-            const shard = join(directory, shelf, sha256.slice(0, 2));
-            if (await isWhole(path(shelf, sha256), size)) {
-              // Whoever renamed it here may have died before its entry was durable.
-              await syncDirectory(shard);
-              return null;
-            }
-            if ((await mkdir(shard, { recursive: true, mode: 0o700 })) !== undefined) await syncDirectory(join(directory, shelf));
-            return path(shelf, sha256);
+            const target = path(shelf, sha256);
+            await makeShard(dirname(target));
+            if (!(await isWhole(target, size))) return target;
+            // Whoever renamed it here may have died before its entry was durable.
+            await syncDirectory(dirname(target));
+            return null;
           },
           0o600,
         );

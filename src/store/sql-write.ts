@@ -6,9 +6,8 @@ import type { CursorRecord, Ledger } from "./store.ts";
 
 export type Writes = Pick<Ledger, "receive" | "receiveUnreadable" | "swept" | "save" | "reopen" | "beat">;
 
-/** `guard` turns what the driver throws into faults for people. */
-export function writesOn(db: Kysely<Tables>, guard: <T>(work: Promise<T>) => Promise<T>): Writes {
-  const atomically = <T>(work: (trx: Transaction<Tables>) => Promise<T>): Promise<T> => guard(db.transaction().execute(work));
+export function writesOn(db: Kysely<Tables>): Writes {
+  const atomically = <T>(work: (trx: Transaction<Tables>) => Promise<T>): Promise<T> => db.transaction().execute(work);
 
   return {
     receive: ({ blob, origin, receivedAt, cursor, now }) =>
@@ -22,18 +21,19 @@ export function writesOn(db: Kysely<Tables>, guard: <T>(work: Promise<T>) => Pro
             .execute();
           await addTasks(trx, blob.sha256, [{ kind: "split", subject: blob.sha256 }], at);
         }
-        await trx
+        const arrived = { message: blob.sha256, received_at: receivedAt, fault: null };
+        const arrival = await trx
           .insertInto("arrival")
-          .values({
-            mailbox: origin.mailbox,
-            uid_validity: origin.uidValidity,
-            uid: origin.uid,
-            message: blob.sha256,
-            received_at: receivedAt,
-            seen_at: at,
-            fault: null,
-          })
-          .onConflict((c) => c.columns(["mailbox", "uid_validity", "uid"]).doUpdateSet({ message: blob.sha256, fault: null }))
+          .values({ mailbox: origin.mailbox, uid_validity: origin.uidValidity, uid: origin.uid, seen_at: at, ...arrived })
+          .onConflict((c) => c.columns(["mailbox", "uid_validity", "uid"]).doUpdateSet(arrived))
+          .returning("id")
+          .executeTakeFirstOrThrow();
+        // A server that gives another message under a known UID: what it was told then was about the other one.
+        await trx
+          .deleteFrom("task")
+          .where("kind", "=", "settle")
+          .where("subject", "=", String(arrival.id))
+          .where("message", "!=", blob.sha256)
           .execute();
         await moveCursor(trx, origin.mailbox, cursor, null);
         await close(trx, blob.sha256, at);
@@ -140,8 +140,8 @@ async function reopen(trx: Transaction<Tables>, message: string | null, now: Dat
       .where("id", "=", task.id)
       .execute();
     if (task.kind !== "settle") {
-      // The verdict may change: what was told is forgotten, and told again when the list is over.
-      await trx.deleteFrom("task").where("message", "=", task.message).where("kind", "=", "settle").where("status", "!=", "open").execute();
+      // The verdict may change: what was told, or is about to be, is forgotten, and told again when the list is over.
+      await trx.deleteFrom("task").where("message", "=", task.message).where("kind", "=", "settle").execute();
     }
     await addEvent(trx, {
       at,

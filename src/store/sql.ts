@@ -1,11 +1,13 @@
 /** The ledger in SQL: SQLite in one file (WAL, synchronous=FULL) through Kysely. */
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
-import { Kysely, SqliteDialect } from "kysely";
+import { Kysely } from "kysely";
 import { Migrator } from "kysely/migration";
-import { asFault, Fault, permanent, reasonOf } from "../base/errors.ts";
+import { Fault, permanent, reasonOf } from "../base/errors.ts";
 import { makeDirectory } from "../base/files.ts";
-import { takeLock } from "./lock.ts";
+import { type Lock, takeLock } from "./lock.ts";
+import { ledgerDialect } from "./sql-dialect.ts";
 import { migrations } from "./sql-migrations.ts";
 import { readsOn } from "./sql-read.ts";
 import type { Tables } from "./sql-tables.ts";
@@ -14,7 +16,7 @@ import type { Ledger } from "./store.ts";
 
 export type LedgerOptions = {
   readonly directory: string;
-  /** True for the daemon: takes the lock and migrates. False for those who only look: the ledger must be there already. */
+  /** True for the daemon: takes the lock and migrates. False for those who only look, or put something back: the ledger must be there already. */
   readonly own: boolean;
   readonly now: Date;
 };
@@ -24,69 +26,89 @@ export const LEDGER_FILE = "ledger.sqlite";
 export async function openLedger(options: LedgerOptions): Promise<Ledger> {
   const { directory, own, now } = options;
   const file = join(directory, LEDGER_FILE);
-  if (own) await makeDirectory(directory, 0o700);
-  const lock = own ? takeLock(directory, now) : null;
-  let db: Kysely<Tables> | null = null;
-  try {
-    const database = connect(file, own);
-    db = new Kysely<Tables>({ dialect: new SqliteDialect({ database }) });
-    if (own) await migrate(db, file);
-    return ledgerOn(db, file, () => lock?.release());
-  } catch (thrown) {
-    await db?.destroy();
+  let lock: Lock | null = null;
+  let database: Database.Database | null = null;
+  const close = () => {
+    database?.close();
     lock?.release();
+  };
+  try {
+    if (own) {
+      await makeDirectory(directory, 0o700);
+      lock = takeLock(directory, now);
+    }
+    database = new Database(file, { timeout: 5_000, fileMustExist: !own });
+    checkVersion(database, file, own);
+    database.pragma("journal_mode = WAL");
+    database.pragma("synchronous = FULL");
+    database.pragma("foreign_keys = ON");
+    const db = new Kysely<Tables>({ dialect: ledgerDialect(database) });
+    if (own) await migrate(db);
+    return {
+      ...guarded({ ...readsOn(db), ...writesOn(db) }, file),
+      close: async () => {
+        await db.destroy();
+        close();
+      },
+    };
+  } catch (thrown) {
+    close();
     throw asLedgerFault(thrown, file);
   }
 }
 
-function connect(file: string, own: boolean): Database.Database {
-  const database = new Database(file, { timeout: 5_000, fileMustExist: !own });
-  database.pragma("journal_mode = WAL");
-  database.pragma("synchronous = FULL");
-  database.pragma("foreign_keys = ON");
-  return database;
-}
-
-async function migrate(db: Kysely<Tables>, file: string): Promise<void> {
-  const { error } = await new Migrator({ db, provider: { getMigrations: async () => ({ ...migrations }) } }).migrateToLatest();
-  if (error === undefined) return;
-  if (/previously executed migration .* is missing/.test(reasonOf(error))) {
+/** Refuses a ledger of another version before anything is written to it; an older one is brought up to date by its owner. */
+function checkVersion(database: Database.Database, file: string, own: boolean): void {
+  const versioned = database.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'kysely_migration'").get();
+  const rows = versioned === undefined ? [] : database.prepare("SELECT name FROM kysely_migration").pluck().all();
+  if (rows.some((name) => !Object.hasOwn(migrations, String(name)))) {
     throw permanent(
       "ledger.newer",
       `${file} was written by a newer billhook`,
       "run that version or a newer one; this one changes nothing in it",
-      error,
     );
   }
-  throw asLedgerFault(error, file);
+  if (!own && rows.length < Object.keys(migrations).length) {
+    throw permanent("ledger.older", `${file} was written by an older billhook`, "start `billhook run` of this version once");
+  }
+}
+
+async function migrate(db: Kysely<Tables>): Promise<void> {
+  const { error } = await new Migrator({ db, provider: { getMigrations: async () => ({ ...migrations }) } }).migrateToLatest();
+  if (error !== undefined) throw error;
+}
+
+/** The same methods; what the driver throws becomes faults for people. */
+function guarded<T extends { readonly [name: string]: (...args: never[]) => Promise<unknown> }>(methods: T, file: string): T {
+  const entries = Object.entries(methods).map(([name, method]) => [
+    name,
+    (...args: never[]) =>
+      method(...args).catch((thrown: unknown) => {
+        throw asLedgerFault(thrown, file);
+      }),
+  ]);
+  return Object.fromEntries(entries) as T;
 }
 
 function asLedgerFault(thrown: unknown, file: string): Fault {
   if (thrown instanceof Fault) return thrown;
   const code = (thrown as { code?: string } | null)?.code ?? "";
+  if (code === "SQLITE_CANTOPEN" && existsSync(file)) {
+    return permanent("ledger.unreadable", `cannot open ${file}`, "check who owns it and its directory, and their permissions", thrown);
+  }
   if (code === "SQLITE_CANTOPEN" || code === "ENOENT") {
     return permanent("ledger.missing", `there is no ledger at ${file}`, "check state.directory, or start `billhook run` once", thrown);
   }
-  if (code === "SQLITE_FULL") {
+  if (code === "SQLITE_FULL" || code === "ENOSPC") {
     return new Fault("ledger.full", `no space left for ${file}`, { advice: "free disk space; billhook goes on by itself", cause: thrown });
   }
-  if (code.startsWith("SQLITE_CORRUPT") || code === "SQLITE_NOTADB") {
-    return permanent("ledger.corrupt", `${file} is damaged: ${reasonOf(thrown)}`, "stop billhook and restore it from a backup", thrown);
+  if (code.startsWith("SQLITE_CORRUPT") || code === "SQLITE_NOTADB" || thrown instanceof SyntaxError) {
+    // A SyntaxError is a row that is no JSON; its message would quote the row.
+    const why = thrown instanceof SyntaxError ? "a record cannot be read" : reasonOf(thrown);
+    return permanent("ledger.corrupt", `${file} is damaged: ${why}`, "stop billhook and restore it from a backup", thrown);
   }
-  return asFault(thrown, "ledger.failed");
-}
-
-function ledgerOn(db: Kysely<Tables>, file: string, release: () => void): Ledger {
-  const guard = <T>(work: Promise<T>): Promise<T> =>
-    work.catch((thrown: unknown) => {
-      throw asLedgerFault(thrown, file);
-    });
-  return {
-    ...readsOn(db),
-    ...writesOn(db, guard),
-    close: async () => {
-      await db.destroy();
-      release();
-    },
-  };
+  if (code === "" || /^SQLITE_(CONSTRAINT|TOOBIG|MISMATCH)/.test(code)) {
+    return permanent("ledger.refused", `the ledger does not take this record: ${reasonOf(thrown)}`, "please report this", thrown);
+  }
+  return new Fault("ledger.failed", `${file}: ${reasonOf(thrown)}`, { cause: thrown });
 }

@@ -53,7 +53,7 @@ export type Summary = { readonly message: MessageRecord; readonly standing: Stan
 
 export type Received = { readonly message: string; readonly isNew: boolean; readonly event: Event };
 
-/** Every method is one transaction, durable when it resolves. A Fault (`ledger.*`) means nothing of it was saved. */
+/** Every method is one transaction, durable when it resolves. A Fault (`ledger.*`) means nothing of it was saved; `ledger.refused`: this record never will be. */
 export type Ledger = {
   readonly mailbox: (name: string) => Promise<MailboxRecord | null>;
   /** The bytes are safe: the arrival, the cursor and, for bytes never seen before, the message and its first task. */

@@ -6,6 +6,7 @@ import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rename, rm, utimes, wr
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 
 export type AppendOptions = {
   /** Becomes INTERNALDATE. */
@@ -84,9 +85,16 @@ export async function startDovecot(): Promise<Dovecot> {
     // As root the login processes refuse to run; the death signal covers a test process that is killed.
     const drop = owner.root ? ["--reuid", "nobody", "--regid", owner.group, "--clear-groups"] : [];
     const command = ["--pdeathsig", "KILL", ...drop, BINARY, "-F", "-c", join(directory, "dovecot.conf")];
-    const child = spawn("setpriv", command, { stdio: "ignore", detached: true });
-    running = child;
-    await Promise.race([answering(port), once(child, "exit").then(async () => Promise.reject(await startFailure(directory)))]);
+    // The ports of a server that was just killed are free a moment later.
+    for (let tries = 1; tries <= 100; tries++) {
+      const child = spawn("setpriv", command, { stdio: "ignore", detached: true });
+      running = child;
+      while (child.exitCode === null && child.signalCode === null) {
+        if (await greets(port)) return;
+        await pause(10);
+      }
+    }
+    throw new Error(`Dovecot did not start:\n${await readFile(join(directory, "log"), "utf8").catch(() => "it left no log")}`);
   }
   async function halt(): Promise<void> {
     const child = running;
@@ -243,10 +251,6 @@ function kill(pid: number): void {
   }
 }
 
-async function startFailure(directory: string): Promise<Error> {
-  return new Error(`Dovecot did not start:\n${await readFile(join(directory, "log"), "utf8").catch(() => "it left no log")}`);
-}
-
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, HOST);
   await once(server, "listening");
@@ -256,17 +260,12 @@ async function freePort(): Promise<number> {
   return typeof address === "object" && address !== null ? address.port : 0;
 }
 
-/** Resolves when the server greets. */
-async function answering(port: number): Promise<void> {
-  for (let tries = 0; tries < 500; tries++) {
-    const socket = connect(port, HOST);
-    const greeted = await new Promise<boolean>((resolve) => {
-      socket.once("data", () => resolve(true)).once("error", () => resolve(false));
-      socket.once("close", () => resolve(false));
-    });
-    socket.destroy();
-    if (greeted) return;
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  throw new Error(`Nothing greets on port ${port}`);
+async function greets(port: number): Promise<boolean> {
+  const socket = connect(port, HOST);
+  const greeted = await new Promise<boolean>((resolve) => {
+    socket.once("data", () => resolve(true)).once("error", () => resolve(false));
+    socket.once("close", () => resolve(false));
+  });
+  socket.destroy();
+  return greeted;
 }

@@ -2,7 +2,7 @@
 import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 
-export type Proxy = {
+export type TcpProxy = {
   readonly host: string;
   readonly port: number;
   /** Connections accepted so far. */
@@ -20,7 +20,7 @@ export type Proxy = {
   readonly stop: () => Promise<void>;
 };
 
-export async function startProxy(target: { readonly host: string; readonly port: number }): Promise<Proxy> {
+export async function startProxy(target: { readonly host: string; readonly port: number }): Promise<TcpProxy> {
   const pairs = new Set<readonly [Socket, Socket]>();
   const listeners = new Set<{ readonly pattern: RegExp; readonly heard: () => void }>();
   let accepted = 0;
