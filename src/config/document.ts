@@ -1,17 +1,20 @@
 /** The schema as documents: the JSON Schema editors use, and the reference people read. Pure. */
 import { z } from "zod";
 import { schema } from "./schema.ts";
+import { type Path, valueAt } from "./tree.ts";
 
 /** A key as JSON Schema describes it, with the phrase of its value kind. */
 export type Entry = {
   readonly description?: string;
   readonly expected?: string;
   readonly type?: string;
+  readonly const?: unknown;
   readonly default?: unknown;
   readonly examples?: readonly unknown[];
   readonly required?: readonly string[];
   readonly properties?: { readonly [key: string]: Entry };
   readonly additionalProperties?: Entry | false;
+  readonly items?: Entry;
   readonly oneOf?: readonly Entry[];
   readonly anyOf?: readonly Entry[];
 };
@@ -24,9 +27,18 @@ function root(): Entry {
   return described;
 }
 
-/** The entry a path leads to, through names the owner chose and through alternatives; undefined when there is none. */
-export function entryAt(path: readonly (string | number)[]): Entry | undefined {
-  return path.reduce<Entry | undefined>((entry, step) => entry && below(entry, String(step)), root());
+/** The entry a path leads to, through names the owner chose and the kinds that are written; undefined when there is none. */
+export function entryAt(path: Path, written: unknown): Entry | undefined {
+  return path.reduce<Entry | undefined>((entry, step, depth) => {
+    const found = entry && below(entry, String(step));
+    return found && ofKind(found, valueAt(written, path.slice(0, depth + 1)));
+  }, root());
+}
+
+/** Of several kinds the one that is written there. */
+function ofKind(entry: Entry, written: unknown): Entry {
+  const kind = valueAt(written, ["kind"]);
+  return entry.oneOf?.find((it) => it.properties?.kind?.const === kind) ?? entry;
 }
 
 function below(entry: Entry, step: string): Entry | undefined {
@@ -36,13 +48,7 @@ function below(entry: Entry, step: string): Entry | undefined {
     const found = below(alternative, step);
     if (found) return found;
   }
-  return undefined;
-}
-
-/** The keys a mapping may hold, whatever its kind. */
-export function keysAt(path: readonly (string | number)[]): readonly string[] {
-  const entry = entryAt(path);
-  return [entry, ...(entry?.oneOf ?? [])].flatMap((it) => Object.keys(it?.properties ?? {}));
+  return entry.items;
 }
 
 const REFERENCE = { $ref: "#/$defs/reference" };
@@ -70,13 +76,16 @@ export function jsonSchema(): string {
 /** Every value may also be a reference, and what is only ours is left out. */
 function editable(entry: Entry): object {
   const { expected: _, ...node } = entry as Entry & { [key: string]: unknown };
-  if (entry.properties || entry.additionalProperties || entry.oneOf) {
+  // What is passed on as it is may hold anything, references too.
+  if (Object.keys(node).length === 0) return node;
+  if (entry.properties || entry.additionalProperties || entry.items || entry.oneOf) {
     const each = (entries: { readonly [key: string]: Entry }) =>
       Object.fromEntries(Object.entries(entries).map(([key, it]) => [key, editable(it)]));
     return {
       ...node,
       ...(entry.properties && { properties: each(entry.properties) }),
       ...(entry.additionalProperties && { additionalProperties: editable(entry.additionalProperties) }),
+      ...(entry.items && { items: editable(entry.items) }),
       ...(entry.oneOf && { oneOf: entry.oneOf.map(editable) }),
     };
   }
@@ -103,10 +112,12 @@ Made from the schema by \`npm run generate\`; do not edit. A complete file to st
 - GUESS marks what Cloudsquid does not document.
 `;
 
+type Section = { readonly path: readonly string[]; readonly kinds: readonly string[]; readonly entry: Entry };
+
 /** The text of reference.md. */
 export function reference(): string {
-  const tables = sections(root(), []).map(({ path, entry }) => {
-    const heading = path.length === 0 ? "## At the top" : `## ${path.join(".")}`;
+  const tables = merged(sections(root(), [], [])).map(({ path, kinds, entry }) => {
+    const heading = path.length === 0 ? "## At the top" : `## ${path.join(".")}${kinds.length > 0 ? ` (${kinds.join(", ")})` : ""}`;
     const rows = Object.entries(entry.properties ?? {}).map(([key, it]) => row(key, it, entry.required?.includes(key) ?? false));
     const table = ["| key | expects | default | |", "|---|---|---|---|", ...rows].join("\n");
     return [heading, entry.description, table].filter((paragraph) => paragraph !== undefined).join("\n\n");
@@ -115,16 +126,27 @@ export function reference(): string {
 }
 
 /** Every mapping with keys of its own, depth first. */
-function sections(entry: Entry, path: readonly string[]): readonly { readonly path: readonly string[]; readonly entry: Entry }[] {
-  const own = entry.properties ? [{ path, entry }] : [];
-  const inner = Object.entries(entry.properties ?? {}).flatMap(([key, it]) => sections(it, [...path, key]));
-  const named = entry.additionalProperties ? sections(entry.additionalProperties, [...path, "<name>"]) : [];
-  const kinds = (entry.oneOf ?? []).flatMap((it) => sections(it, path));
-  return [...own, ...inner, ...named, ...kinds];
+function sections(entry: Entry, path: readonly string[], kinds: readonly string[]): readonly Section[] {
+  const own = entry.properties ? [{ path, kinds, entry }] : [];
+  const inner = Object.entries(entry.properties ?? {}).flatMap(([key, it]) => sections(it, [...path, key], kinds));
+  const named = entry.additionalProperties ? sections(entry.additionalProperties, [...path, "<name>"], kinds) : [];
+  const alternatives = (entry.oneOf ?? []).flatMap((it) => sections(it, path, [String(it.properties?.kind?.const)]));
+  return [...own, ...inner, ...named, ...alternatives];
+}
+
+/** What several kinds share is told once. */
+function merged(all: readonly Section[]): readonly Section[] {
+  const told = new Map<string, Section>();
+  for (const it of all) {
+    const key = JSON.stringify([it.path, it.entry]);
+    const before = told.get(key);
+    told.set(key, before ? { ...before, kinds: [...before.kinds, ...it.kinds] } : it);
+  }
+  return [...told.values()];
 }
 
 function row(key: string, entry: Entry, required: boolean): string {
-  const isMapping = entry.properties !== undefined || entry.additionalProperties !== undefined;
+  const isMapping = entry.expected === undefined && (entry.properties !== undefined || entry.additionalProperties !== undefined);
   const expects = isMapping ? "a mapping, below" : (entry.expected ?? entry.anyOf?.find((it) => it.expected)?.expected ?? "");
   const fallback = required ? "**required**" : isMapping || entry.default === undefined ? "" : code(entry.default);
   const examples = entry.examples ? ` Example: ${entry.examples.map(code).join(", ")}.` : "";

@@ -5,9 +5,10 @@ import type { z } from "zod";
 import { permanent } from "../base/errors.ts";
 import { type Surroundings, whyUnreadable } from "./references.ts";
 import { brokenRules, type Readable } from "./rules.ts";
-import { type Config, mailbox, retry, schema, service, sink } from "./schema.ts";
-import { problemsOf, valueAt } from "./sentences.ts";
-import { type Path, type Problem, readTree, type Tree } from "./tree.ts";
+import { type Config, mailbox, retry, schema, sink } from "./schema.ts";
+import { problemsOf } from "./sentences.ts";
+import { service } from "./service.ts";
+import { type Path, type Problem, readTree, type Tree, valueAt } from "./tree.ts";
 
 export type { Config } from "./schema.ts";
 export type { Problem } from "./tree.ts";
@@ -74,7 +75,8 @@ function parse(tree: Tree): z.ZodSafeParseResult<Config> {
     const path = issue.path.map(String);
     const [holder, value] = [valueAt(tree.root, path.slice(0, -1)), valueAt(tree.root, path)];
     if (issue.code !== "invalid_type" || typeof value !== "string" || !tree.placeOf(path)?.references.length) continue;
-    const meant = issue.expected === "boolean" ? { true: true, false: false }[value] : /^\d{1,15}$/.test(value) ? Number(value) : undefined;
+    const meant =
+      issue.expected === "boolean" ? { true: true, false: false }[value] : /^\d{1,15}(\.\d{1,3})?$/.test(value) ? Number(value) : undefined;
     if (meant === undefined) continue;
     Object.assign(holder as object, { [path.at(-1) ?? ""]: meant });
     changed = true;
@@ -100,6 +102,7 @@ function readableParts(root: unknown): Readable {
     mailboxes: right("mailboxes", mailbox),
     services: right("services", service),
     sinks: right("sinks", sink),
+    web: valueAt(root, ["web"]) !== undefined,
     counts: {
       mailboxes: entries("mailboxes")?.length ?? null,
       services: entries("services")?.length ?? null,

@@ -1,6 +1,7 @@
 /** What must hold between keys. Pure: it is given what could be read, and says every rule that is broken. */
 import { isIP } from "node:net";
-import type { Mailbox, Retry, Service, Sink } from "./schema.ts";
+import type { Mailbox, Retry, Sink } from "./schema.ts";
+import type { Cloudsquid, Extend, Service } from "./service.ts";
 
 /** The parts of a configuration that are right by themselves. */
 export type Readable = {
@@ -8,6 +9,8 @@ export type Readable = {
   readonly mailboxes: { readonly [name: string]: Mailbox };
   readonly services: { readonly [name: string]: Service };
   readonly sinks: { readonly [name: string]: Sink };
+  /** Whether the section stands there, right or not. */
+  readonly web: boolean;
   /** How many entries stand in each section, right or not; null when the section is not a mapping. */
   readonly counts: { readonly mailboxes: number | null; readonly services: number | null; readonly sinks: number | null };
 };
@@ -21,7 +24,7 @@ export function brokenRules(readable: Readable): readonly Broken[] {
     ...(readable.retry ? givesUpLate(readable.retry) : []),
     ...Object.entries(readable.mailboxes).flatMap(([name, mailbox]) => mailboxRules(["mailboxes", name], mailbox)),
     ...sameTwice("mailboxes", readable.mailboxes, (it) => [it.host.toLowerCase(), it.port, it.user, folderKey(it.folder)], SAME_FOLDER),
-    ...Object.entries(readable.services).flatMap(([name, service]) => serviceRules(["services", name], service)),
+    ...Object.entries(readable.services).flatMap(([name, service]) => serviceRules(["services", name], service, readable.web)),
     ...Object.entries(readable.sinks).flatMap(([name, sink]) => sinkRules(["sinks", name], sink)),
     ...sameTwice("sinks", readable.sinks, (it) => [it.directory, it.name], SAME_FILES),
   ];
@@ -66,8 +69,8 @@ function mailboxRules(path: readonly string[], mailbox: Mailbox): readonly Broke
   return broken;
 }
 
-function serviceRules(path: readonly string[], service: Service): readonly Broken[] {
-  const broken: Broken[] = [...grows([...path, "poll"], service.poll)];
+function serviceRules(path: readonly string[], service: Service, web: boolean): readonly Broken[] {
+  const broken: Broken[] = [...grows([...path, "poll"], service.poll), ...grows([...path, "breaker"], service.breaker)];
   const url = new URL(service.url);
   if (url.protocol === "http:" && !service.allowPlaintext && !isLoopback(url.hostname))
     broken.push({
@@ -75,15 +78,55 @@ function serviceRules(path: readonly string[], service: Service): readonly Broke
       message:
         "expected https, because http sends key and mail readable to anyone on the way. Write https://, or insist with allowPlaintext: true",
     });
+  switch (service.kind) {
+    case "cloudsquid":
+      return [...broken, ...cloudsquidRules(path, service)];
+    case "extend":
+      return [...broken, ...extendRules(path, service, web)];
+  }
+}
+
+function cloudsquidRules(path: readonly string[], service: Cloudsquid): readonly Broken[] {
+  const broken: Broken[] = [];
+  const tell = (key: readonly string[], message: string) => broken.push({ path: [...path, ...key], message });
+  if (service.zeroRetention && service.mode === "sync")
+    tell(["mode"], "expected async with zeroRetention, for a sync call cannot ask for it. Write mode: async, or zeroRetention: false");
+  if (service.zeroRetention && service.encoding === "uri")
+    tell(
+      ["encoding"],
+      "expected another than uri with zeroRetention, for the mail stays among the project's files. Choose another, or write zeroRetention: false",
+    );
   const fields = Object.entries(service.multipart.fields).filter(([, name]) => name !== null);
   fields.forEach(([key, name], index) => {
     const before = fields.slice(0, index).find(([, other]) => other === name);
     if (before)
-      broken.push({
-        path: [...path, "multipart", "fields", key],
-        message: `expected a field name of its own, found the one of ${before[0]}. Change one of the two.`,
-      });
+      tell(["multipart", "fields", key], `expected a field name of its own, found the one of ${before[0]}. Change one of the two.`);
   });
+  return broken;
+}
+
+const SYNC_LIMIT_MS = 5 * 60_000;
+/** Extend takes 10 KB of metadata, in which our own key has its place. */
+const METADATA_BYTES = 8 * 1024;
+
+function extendRules(path: readonly string[], service: Extend, web: boolean): readonly Broken[] {
+  const broken: Broken[] = [];
+  const tell = (key: string, message: string) => broken.push({ path: [...path, key], message });
+  if (service.extractor !== null && service.config !== null)
+    tell("config", "expected extractor or config, found both. Remove one of the two.");
+  if (service.mode === "sync" && service.timeout < SYNC_LIMIT_MS)
+    tell(
+      "timeout",
+      "expected at least 5m with mode: sync, for Extend may take that long, and a call given up sooner may be paid for twice. Write timeout: 5m",
+    );
+  const bytes = Buffer.byteLength(JSON.stringify([service.metadata, service.usageTags]));
+  if (bytes > METADATA_BYTES)
+    tell(
+      Object.keys(service.metadata).length > 0 ? "metadata" : "usageTags",
+      `expected metadata and usageTags of at most 8 KB together, found ${Math.ceil(bytes / 1024)} KB. Shorten them.`,
+    );
+  if (service.webhookSecret !== null && !web)
+    tell("webhookSecret", "expected a section web, for that is where webhooks come in. Add web: { port: 8080 }, or remove webhookSecret.");
   return broken;
 }
 

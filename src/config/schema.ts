@@ -1,22 +1,7 @@
 /** The configuration, once: every key with its type, its default and what it is for. Checks, types, JSON Schema and reference come from here. */
 import { z } from "zod";
-import {
-  choice,
-  cron,
-  day,
-  duration,
-  host,
-  httpUrl,
-  keyword,
-  line,
-  named,
-  path,
-  section,
-  size,
-  template,
-  whole,
-  yesOrNo,
-} from "./values.ts";
+import { service } from "./service.ts";
+import { choice, cron, day, duration, host, keyword, kindOf, line, named, path, section, template, whole, yesOrNo } from "./values.ts";
 
 const state = section({
   directory: path("a directory")
@@ -73,7 +58,7 @@ const afterwards = section({
 });
 
 export const mailbox = section({
-  host: host().meta({ description: "The IMAP server.", examples: ["imap.example.com"] }),
+  host: host("imap.example.com").meta({ description: "The IMAP server.", examples: ["imap.example.com"] }),
   port: whole(1, 65_535, "a port number from 1 to 65535")
     .optional()
     .meta({ description: "993 when left out, 143 when tls is not implicit.", examples: [993] }),
@@ -102,72 +87,6 @@ export const mailbox = section({
   .transform(({ port, ...rest }) => ({ ...rest, port: port ?? (rest.tls === "implicit" ? 993 : 143) }))
   .meta({ description: "A folder of an account that is watched." });
 
-const multipart = section({
-  mimetype: choice("message/rfc822", "multipart/related")
-    .default("message/rfc822")
-    .meta({ description: "GUESS: the mimetype of the whole submission." }),
-  fields: section({
-    name: line("a field name").default("filename").meta({ description: "GUESS: holds the part's file name." }),
-    type: line("a field name").default("mimetype").meta({ description: "GUESS: holds the part's media type." }),
-    kind: line("a field name, or null to leave it out")
-      .nullable()
-      .default("file_type")
-      .meta({ description: "GUESS: holds the word binary; null leaves the field out." }),
-    content: line("a field name").default("file").meta({ description: "GUESS: holds the part's bytes as base64." }),
-  })
-    .prefault({})
-    .meta({ description: "GUESS: the names of the fields of one part." }),
-  body: choice("text", "html", "both", "none")
-    .default("text")
-    .meta({ description: "GUESS: which bodies of the mail are parts too; html is sent as text/plain, the service knows no text/html." }),
-});
-
-const cloudsquid = section({
-  kind: z
-    .literal("cloudsquid", "cloudsquid")
-    .meta({ description: "The service this is.", expected: "cloudsquid", examples: ["cloudsquid"] }),
-  url: httpUrl().prefault("https://api.cloudsquid.io/api").meta({ description: "The base URL of the API." }),
-  allowPlaintext: yesOrNo()
-    .default(false)
-    .meta({ description: "Needed for an http URL on anything but loopback: key and mail are then readable on the way." }),
-  apiKey: line("a key of visible ASCII characters on one line", /^[\x21-\x7e]+$/).meta({
-    description: "The API key.",
-    // biome-ignore lint/suspicious/noTemplateCurlyInString: a reference as the configuration writes it
-    examples: ["${CLOUDSQUID_API_KEY}"],
-    writeOnly: true,
-  }),
-  project: line("the name of a project").meta({ description: "The project the table is in.", examples: ["Accounts Payable"] }),
-  table: line("the id of a table, a UUID", /^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$/).meta({
-    description: "The table whose rows the runs are.",
-    examples: ["3c90c3cc-0d44-4b50-8888-8dd25736052a"],
-  }),
-  encoding: choice("multipart", "rfc822", "attachments").default("multipart").meta({
-    description:
-      "How a mail is submitted. multipart: one run with the body and every attachment as parts. rfc822: one run with the raw mail. attachments: one run for each attachment.",
-  }),
-  multipart: multipart.prefault({}).meta({
-    description:
-      "The parts of a multipart submission. The service does not document them: every value here is a GUESS that can be changed.",
-  }),
-  zeroRetention: yesOrNo().default(false).meta({ description: "Asks the service to keep nothing after the answer." }),
-  maxBytes: size()
-    .prefault("20MB")
-    .meta({ description: "The largest message submitted, before base64; a larger one fails without being sent." }),
-  timeout: duration().prefault("60s").meta({ description: "The longest one HTTP call may take." }),
-  poll: section({
-    first: duration().prefault("2s").meta({ description: "Wait before the first question; it grows from there." }),
-    longest: duration().prefault("30s").meta({ description: "The longest wait between two questions." }),
-  })
-    .prefault({})
-    .meta({ description: "How often a run is asked after." }),
-  deadlines: section({
-    pending: duration().prefault("2h").meta({ description: "How long a run may stay pending." }),
-    running: duration().prefault("2h").meta({ description: "How long a run may stay running, or in a state we do not know." }),
-  })
-    .prefault({})
-    .meta({ description: "When a run is given up." }),
-}).meta({ description: "Cloudsquid." });
-
 const file = section({
   kind: z.literal("file", "file").meta({ description: "The sink this is.", expected: "file", examples: ["file"] }),
   directory: path("a directory").meta({ description: "Where the files are written; made when it is not there.", examples: ["./out"] }),
@@ -181,11 +100,19 @@ const file = section({
   attachments: yesOrNo().default(false).meta({ description: "Whether the attachments are written beside it." }),
 }).meta({ description: "Files in a directory." });
 
-const kindOf = (what: string) => ({
-  error: (issue: { readonly code: string }) => (issue.code === "invalid_union" ? what : "a mapping"),
-});
-export const service = z.discriminatedUnion("kind", [cloudsquid], kindOf("the kind of a service: cloudsquid"));
 export const sink = z.discriminatedUnion("kind", [file], kindOf("the kind of a sink: file"));
+
+const web = section({
+  host: host("localhost")
+    .default("127.0.0.1")
+    .meta({ description: "The address listened on; 0.0.0.0 is every one of IPv4, :: of IPv6 too." }),
+  port: whole(1, 65_535, "a port number from 1 to 65535")
+    .default(8080)
+    .meta({ description: "The port listened on.", examples: [8080] }),
+})
+  .optional()
+  .transform((it) => it ?? null)
+  .meta({ description: "The HTTP server that webhooks come in by. Nothing is listened on when it is left out." });
 
 export const schema = section({
   state: state.prefault({}),
@@ -202,11 +129,11 @@ export const schema = section({
     description: "Where results go, by a name of your own; at least one. Each gets every result.",
     minProperties: 1,
   }),
+  web,
 });
 
 /** What the daemon is given: defaults in place, durations in milliseconds, sizes in bytes, paths absolute. */
 export type Config = z.output<typeof schema>;
 export type Retry = z.output<typeof retry>;
 export type Mailbox = z.output<typeof mailbox>;
-export type Service = z.output<typeof service>;
 export type Sink = z.output<typeof sink>;

@@ -1,19 +1,20 @@
 /** What the schema found wrong, as sentences for people: what was expected, what was found, what to do. */
 import type { z } from "zod";
-import { entryAt, keysAt } from "./document.ts";
-import type { Path, Problem, Tree } from "./tree.ts";
+import { entryAt } from "./document.ts";
+import { type Path, type Problem, type Tree, valueAt } from "./tree.ts";
 import { alternatives } from "./values.ts";
 
 type Issue = z.core.$ZodIssue;
 
-const SECRET = new Set(["password", "apiKey"]);
+const SECRET = new Set(["password", "apiKey", "webhookSecret"]);
 const LONGEST_SHOWN = 40;
 
 export function problemsOf(issues: readonly Issue[], tree: Tree): readonly Problem[] {
   return issues.flatMap((issue) => {
     const path = issue.path.map(String);
     if (tree.placeOf(path)?.broken) return [];
-    if (issue.code === "unrecognized_keys") return issue.keys.map((key) => tree.problemAt([...path, key], unknownKey(path, key), "key"));
+    if (issue.code === "unrecognized_keys")
+      return issue.keys.map((key) => tree.problemAt([...path, key], unknownKey(path, key, tree), "key"));
     if (issue.code === "invalid_key") {
       const expected = issue.issues[0]?.message ?? issue.message;
       return [tree.problemAt(path, `expected ${expected}, found ${shown(path.at(-1))}. Choose another name.`, "key")];
@@ -31,12 +32,6 @@ export function problemsOf(issues: readonly Issue[], tree: Tree): readonly Probl
 /** The alternative whose keys are there, with nothing wrong but what stands under them. */
 function meantAlternative(alternatives: readonly (readonly Issue[])[]): readonly Issue[] | undefined {
   return alternatives.find((issues) => issues.length > 0 && issues.every((issue) => issue.path.length > 0));
-}
-
-export function valueAt(root: unknown, path: Path): unknown {
-  return path.reduce<unknown>((value, step) => {
-    return typeof value === "object" && value !== null && Object.hasOwn(value, step) ? (value as Record<string, unknown>)[step] : undefined;
-  }, root);
 }
 
 /** What stands there, unless it may be a secret: under a secret's key, with a password in a URL, or brought in by a reference. */
@@ -63,15 +58,16 @@ function advice(path: Path, tree: Tree): string {
   if (tree.placeOf(path)?.references.length) return "Put such a value there.";
   const value = valueAt(tree.root, path);
   const verb = value === undefined ? "Add" : value === null ? "Fill" : "Write";
-  const example = entryAt(path)?.examples?.[0] ?? entryAt(path)?.default;
+  const entry = entryAt(path, tree.root);
+  const example = entry?.examples?.[0] ?? entry?.default;
   if (example === undefined || example === null || typeof example === "object")
     return { Add: "Add it.", Fill: "Fill it in.", Write: "Change it." }[verb];
   const written = /^[*{]/.test(String(example)) ? JSON.stringify(example) : String(example);
   return `${verb === "Add" ? "Add" : "Write"}, for example, ${path.at(-1)}: ${written}`;
 }
 
-function unknownKey(path: Path, key: string): string {
-  const known = keysAt(path);
+function unknownKey(path: Path, key: string, tree: Tree): string {
+  const known = Object.keys(entryAt(path, tree.root)?.properties ?? {});
   const close = nearest(key, known);
   if (close) return `unknown key. Did you mean ${close}?`;
   return `unknown key, expected ${alternatives(known)}. Remove it.`;

@@ -26,7 +26,8 @@ export type Tree = {
 };
 
 const MOST_NODES = 10_000;
-const DEEPEST = 16;
+// A JSON Schema, as the config of a run holds, takes two levels for each of its own.
+const DEEPEST = 32;
 
 export function readTree(text: string, surroundings: Surroundings): Tree {
   const counter = new LineCounter();
@@ -58,6 +59,13 @@ export function readTree(text: string, surroundings: Surroundings): Tree {
       return problem(0, path, message);
     },
   };
+}
+
+/** What stands at a path of a plain tree. */
+export function valueAt(root: unknown, path: Path): unknown {
+  return path.reduce<unknown>((value, step) => {
+    return typeof value === "object" && value !== null && Object.hasOwn(value, step) ? (value as Record<string, unknown>)[step] : undefined;
+  }, root);
 }
 
 const UNREADABLE = Symbol("unreadable");
@@ -128,7 +136,7 @@ function pathKey(path: Path): string {
 
 /** `mailboxes.invoices.port`; a key that is not made of words is left out, for `{password:secret}` is one key. */
 function pathText(path: Path): string {
-  return path.map((step) => (/^[\w -]{1,60}$/.test(String(step)) ? step : "?")).join(".");
+  return path.map((step) => (/^[\w .-]{1,60}$/.test(String(step)) ? step : "?")).join(".");
 }
 
 // The parser's own sentences quote the text they stumble over, and that text may be a password.

@@ -23,6 +23,11 @@ export function named<S extends z.core.SomeType>(value: S) {
   });
 }
 
+/** The errors of a union of sections by `kind`. */
+export function kindOf(expected: string) {
+  return { error: (issue: { readonly code: string }) => (issue.code === "invalid_union" ? expected : "a mapping") };
+}
+
 export function choice<const T extends readonly [string, ...string[]]>(...values: T) {
   const expected = alternatives(values);
   return z.enum(values, expected).meta({ expected });
@@ -37,10 +42,19 @@ export function whole(least: number, most: number, expected: string) {
   return z.int(expected).min(least, expected).max(most, expected).meta({ expected });
 }
 
+export function number(least: number, most: number, expected: string) {
+  return z.number(expected).min(least, expected).max(most, expected).meta({ expected });
+}
+
 const ONE_LINE = /^[^\x00-\x1f\x7f]+$/;
 
 export function line(expected: string, pattern: RegExp = ONE_LINE) {
   return z.string(expected).regex(pattern, expected).meta({ expected });
+}
+
+/** A text that may have several lines. */
+export function text(expected: string) {
+  return z.string(expected).regex(/\S/, expected).meta({ expected });
 }
 
 /** A path as written; load makes it absolute. */
@@ -70,8 +84,8 @@ export function size() {
     .meta({ expected });
 }
 
-export function host() {
-  const expected = "a host name such as imap.example.com or an IP address, without a scheme or a port";
+export function host(example: string) {
+  const expected = `a host name such as ${example} or an IP address, without a scheme or a port`;
   const NAME_OF_HOST = /^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$/;
   return z
     .string(expected)

@@ -7,6 +7,7 @@ const directory = new URL("../../fixtures/config/bad/", import.meta.url).pathnam
 const env = {
   IMAP_PASSWORD: "correct-horse",
   CLOUDSQUID_API_KEY: "battery-staple",
+  EXTEND_API_KEY: "battery-extend",
   IMAP_PORT_WORD: "battery-port",
   EMPTY: "",
   TWO_LINES: "battery\nstaple",

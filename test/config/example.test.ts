@@ -1,13 +1,13 @@
 /** config/example.yaml is valid, complete, and shows the defaults. */
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { parse } from "yaml";
+import { parse, stringify } from "yaml";
 import { jsonSchema } from "../../src/config/document.ts";
 import { readConfig } from "../../src/config/load.ts";
 
 const text = readFileSync(new URL("../../config/example.yaml", import.meta.url), "utf8");
 const switchedOn = text.replace(/^(\s*)#(?=\w)/gm, "$1");
-const env = { IMAP_PASSWORD: "x", CLOUDSQUID_API_KEY: "y" };
+const env = { IMAP_PASSWORD: "x", CLOUDSQUID_API_KEY: "y", EXTEND_API_KEY: "z", EXTEND_WEBHOOK_SECRET: "wss_x" };
 const readFile = () => "-----BEGIN CERTIFICATE-----";
 const read = (yaml: string) => readConfig(yaml, { path: "/etc/billhook/config.yaml", env, readFile });
 
@@ -30,9 +30,24 @@ function has(value: unknown, path: string): boolean {
   return walk(value, path.split("/").slice(1));
 }
 
+/** The example with everything switched on but what excludes the rest. */
+function onlyService(name: string, without: readonly string[] = []): string {
+  const example = parse(switchedOn);
+  const kept = Object.entries(example.services[name]).filter(([key]) => !without.includes(key));
+  return stringify({ ...example, services: { [name]: Object.fromEntries(kept) } });
+}
+
 test("it is valid, as it stands and with everything switched on", () => {
   expect(read(text)).toHaveProperty("config");
-  expect(read(switchedOn)).toHaveProperty("config.mailboxes.invoices.ca", "/etc/billhook/ca.pem");
+  expect(read(onlyService("cloudsquid"))).toMatchObject({
+    config: {
+      mailboxes: { invoices: { ca: "/etc/billhook/ca.pem" } },
+      web: { port: 8080 },
+      services: { cloudsquid: { limits: { runsPerDay: 500 } } },
+    },
+  });
+  expect(read(onlyService("extend", ["config"]))).toHaveProperty("config.services.extend.extractor.id", "ex_Ab12");
+  expect(read(onlyService("extend", ["extractor"]))).toHaveProperty("config.services.extend.config.schema.type", "object");
 });
 
 test("every key of the schema appears in it", () => {
@@ -48,6 +63,15 @@ mailboxes: { invoices: { host: imap.example.com, user: invoices@example.com, pas
 services: { cloudsquid: { kind: cloudsquid, apiKey: y, project: Accounts Payable, table: 3c90c3cc-0d44-4b50-8888-8dd25736052a } }
 sinks: { files: { kind: file, directory: ./out } }`;
   expect(read(text)).toEqual(read(shortest));
+});
+
+test("what it writes with a default for extend is the default", () => {
+  const withoutDefault = ["url", "workspace", "extractor", "config", "priority", "usageTags", "metadata", "webhookSecret"];
+  const { services, ...rest } = parse(switchedOn);
+  const { kind, apiKey } = services.extend;
+  const shortest = read(stringify({ ...rest, services: { extend: { kind, apiKey } } }));
+  expect(shortest).toHaveProperty("config.services.extend.url", "https://api.extend.ai");
+  expect(read(onlyService("extend", withoutDefault))).toEqual(shortest);
 });
 
 test("its first line points editors at the schema", () => {

@@ -5,7 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { parse } from "yaml";
+import { entryAt } from "../../src/config/document.ts";
 import { type Config, loadConfig, type Problem, readConfig } from "../../src/config/load.ts";
+import { MAPPING_KEYS } from "../../src/invoice/mapping-terms.ts";
 
 let directory: string;
 beforeAll(() => {
@@ -44,6 +47,11 @@ sinks:
     directory: out
     ${sink}
 `;
+}
+
+/** The same with the other kind of service. */
+function extend(service = "", top = ""): string {
+  return yaml({ top }).replace(/ {2}squid:[\s\S]*(?=sinks:)/, () => `  ext:\n    kind: extend\n    apiKey: secret\n    ${service}\n`);
 }
 
 function read(text: string, env: { [name: string]: string } = {}) {
@@ -100,6 +108,84 @@ describe("what comes out", () => {
   ])("afterwards: %s", (written, action) => {
     const { afterwards } = configOf(yaml({ mailbox: `afterwards: { done: ${written} }` })).mailboxes.invoices ?? {};
     expect(afterwards).toEqual({ done: action, failed: { is: "flag" } });
+  });
+
+  test("what is left out of a service", () => {
+    expect(configOf(yaml())).toMatchObject({
+      web: null,
+      services: {
+        squid: {
+          mode: "async",
+          syncMaxBytes: 2 * 1024 ** 2,
+          unsupported: "map",
+          limits: { runsPerDay: null, runsPerHour: null, maxBytes: null, maxParts: null },
+          rates: { read: 10, write: 10, run: 10 },
+          breaker: { failures: 5, first: 10_000, longest: 600_000 },
+          invoice: {},
+        },
+      },
+    });
+    expect(configOf(extend()).services.ext).toEqual({
+      kind: "extend",
+      url: "https://api.extend.ai",
+      allowPlaintext: false,
+      apiKey: "secret",
+      workspace: null,
+      extractor: null,
+      config: null,
+      priority: null,
+      usageTags: [],
+      metadata: {},
+      mode: "async",
+      syncMaxBytes: 2 * 1024 ** 2,
+      submit: "parts",
+      body: "text",
+      unsupported: "skip",
+      output: "final",
+      maxBytes: 50 * 1024 ** 2,
+      webhookSecret: null,
+      poll: { first: 1_000, longest: 30_000 },
+      timeout: 60_000,
+      deadlines: { pending: 7_200_000, running: 7_200_000 },
+      limits: { runsPerDay: null, runsPerHour: null, maxBytes: null, maxParts: null },
+      rates: { read: 10, write: 10, run: 10 },
+      breaker: { failures: 5, first: 10_000, longest: 600_000 },
+      invoice: {},
+    });
+  });
+
+  test.each([
+    ["region: us2", "https://api.us2.extend.app"],
+    ["region: eu", "https://api.eu1.extend.ai"],
+    ["region: eu\n    url: http://127.0.0.1:8080/", "http://127.0.0.1:8080"],
+  ])("the url of extend for %j is %s", (written, url) => {
+    expect(configOf(extend(written)).services.ext).toMatchObject({ url });
+  });
+
+  test("an extractor without a version leaves the choice to the service", () => {
+    expect(configOf(extend("extractor: { id: ex_1 }")).services.ext).toMatchObject({
+      extractor: { id: "ex_1", version: null },
+      config: null,
+    });
+  });
+
+  test("the config of a run is passed on as it is, with references followed, however deep its schema", () => {
+    const level = (inner: string) => `{ type: object, properties: { a: ${inner} } }`;
+    const deep = Array.from({ length: 8 }, () => level).reduce((inner, wrap) => wrap(inner), `{ type: [string, "null"], const: 1.5 }`);
+    const { ext } = configOf(extend(`config: { rules: "\${A}", schema: ${deep}, flags: [true, null, 7] }`), { A: "x" }).services;
+    expect(ext).toMatchObject({ extractor: null, config: { rules: "x", flags: [true, null, 7], schema: parse(deep) } });
+  });
+
+  test("terms of the invoice keep their expressions, of several lines too, and null", () => {
+    const written = `invoice: { gross: "total + 1", type: null, seller.name: "vendor\\n.name" }`;
+    const terms = { gross: "total + 1", type: null, "seller.name": "vendor\n.name" };
+    expect(configOf(yaml({ service: written })).services.squid?.invoice).toEqual(terms);
+    expect(configOf(extend(written)).services.ext?.invoice).toEqual(terms);
+  });
+
+  test("the terms are those of the mapping", () => {
+    const known = entryAt(["services", "squid", "invoice"], { services: { squid: { kind: "cloudsquid" } } });
+    expect(Object.keys(known?.properties ?? {}).sort()).toEqual([...MAPPING_KEYS].sort());
   });
 
   test("names that mean something to JavaScript are names like others", () => {
@@ -167,6 +253,16 @@ describe("references", () => {
     });
   });
 
+  test("a rate from the environment may have a fraction", () => {
+    const config = configOf(yaml({ service: 'rates: { run: "${RATE}" }\n    limits: { runsPerDay: "${DAY}" }' }), {
+      RATE: "0.5",
+      DAY: "20",
+    });
+    expect(config.services.squid).toMatchObject({ rates: { read: 10, run: 0.5 }, limits: { runsPerDay: 20 } });
+    const [problem] = problemsOf(yaml({ service: 'limits: { runsPerDay: "${DAY}" }' }), { DAY: "0.5" });
+    expect(problem).toMatchObject({ path: "services.squid.limits.runsPerDay" });
+  });
+
   test("only references are taken for numbers", () => {
     expect(problemsOf(yaml({ mailbox: 'port: "993"' }))).toMatchObject([{ line: 7, path: "mailboxes.invoices.port" }]);
   });
@@ -195,6 +291,26 @@ describe("rules", () => {
 
   test("http is fine on loopback, and the slash at the end goes", () => {
     expect(configOf(yaml({ service: "url: http://[::1]:8080/api/" })).services.squid?.url).toBe("http://[::1]:8080/api");
+  });
+
+  test("a webhook's secret needs web, and a web that is wrong is not called missing", () => {
+    const secret = "webhookSecret: wss_x";
+    expect(configOf(extend(secret, "web: {}")).web).toEqual({ host: "127.0.0.1", port: 8080 });
+    expect(problemsOf(extend(secret, "web: { port: 0 }")).map((it) => it.path)).toEqual(["web.port"]);
+    expect(problemsOf(extend(secret)).map((it) => it.path)).toEqual(["services.ext.webhookSecret"]);
+  });
+
+  test("a sync call to Extend is given its five minutes", () => {
+    expect(configOf(extend("mode: sync\n    timeout: 5m")).services.ext).toMatchObject({ mode: "sync", timeout: 300_000 });
+    expect(problemsOf(extend("mode: sync\n    timeout: 299s")).map((it) => it.path)).toEqual(["services.ext.timeout"]);
+  });
+
+  test("metadata and tags fill 8 KB together and no more, in bytes", () => {
+    const filled = (characters: number) => extend(`metadata: { a: "${"é".repeat(characters)}" }\n    usageTags: [${"t".repeat(4_000)}]`);
+    const most = Math.floor((8_192 - 4_000 - JSON.stringify([{ a: "" }, [""]]).length) / 2);
+    expect(read(filled(most))).toHaveProperty("config");
+    expect(problemsOf(filled(most + 1)).map((it) => it.path)).toEqual(["services.ext.metadata"]);
+    expect(problemsOf(extend(`usageTags: [${"t".repeat(9_000)}]`)).map((it) => it.path)).toEqual(["services.ext.usageTags"]);
   });
 
   test("a JSON Lines file may have one name for all", () => {
@@ -302,6 +418,11 @@ describe("bad input never wins", () => {
       }),
       { numRuns: 1000 },
     );
+  });
+
+  test("nor is the secret of a webhook", () => {
+    for (const written of ["S3cret", "12345678", "[S3cret]", "wss_S3cret x"])
+      expect(JSON.stringify(problemsOf(extend(`webhookSecret: ${written}`, "web: {}")))).not.toMatch(/S3cret|12345678/);
   });
 
   test.each([
