@@ -7,7 +7,7 @@ export type Tree = ReadonlyMap<string, string>;
 const ROOMS: Readonly<Record<string, readonly string[]>> = {
   "": ["cli"],
   cli: ["daemon", "web", "sandbox", "pipeline", "source", "extractor", "sink", "store", "message", "invoice", "config", "base"],
-  daemon: ["pipeline", "source", "extractor", "sink", "store", "message", "invoice", "config", "base"],
+  daemon: ["web", "pipeline", "source", "extractor", "sink", "store", "message", "invoice", "config", "base"],
   web: ["pipeline", "source", "extractor", "sink", "store", "message", "invoice", "config", "base"],
   pipeline: ["source", "extractor", "sink", "store", "message", "invoice", "base"],
   source: ["message", "invoice", "base"],
@@ -42,6 +42,7 @@ const DOORS: Readonly<Record<string, RegExp>> = {
   zod: /^src\/(config|invoice|sandbox)\//,
   yaml: /^src\/config\//,
   commander: /^src\/cli\/cli\.ts$/,
+  jsonata: /^src\/invoice\/mapping[^/]*\.ts$/,
   unpdf: /^src\/invoice\//,
   "fast-xml-parser": /^src\/invoice\/xml\.ts$/,
   "file-type": /^src\/message\/sniff\.ts$/,

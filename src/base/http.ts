@@ -21,6 +21,8 @@ export type HttpRequest = {
   readonly url: string;
   readonly headers: { readonly [name: string]: string };
   readonly body?: HttpBody;
+  /** What kind of call it is to the service's rate limits (`manners.ts`): `read` for a GET, else `write`, unless said otherwise. */
+  readonly category?: string;
 };
 
 export type HttpResponse = {
@@ -170,9 +172,14 @@ function response(status: number, headers: NodeJS.Dict<string | string[]>, bytes
 
 const DAY_MS = 86_400_000;
 
-/** When Retry-After (RFC 9110 section 10.2.3: seconds or an HTTP date) lets us come back, at most a day ahead; null when it says nothing. */
+/**
+ * When the service lets us come back, at most a day ahead; null when it does not say. Retry-After (RFC 9110 section 10.2.3: seconds
+ * or an HTTP date) goes before X-RateLimit-Reset (no standard; seconds since 1970).
+ */
 export function retryAfter(headers: HttpResponse["headers"], now: Date): Date | null {
-  const value = headers["retry-after"]?.trim() ?? "";
-  const waitMs = /^\d+$/.test(value) ? Number(value) * 1_000 : / GMT$/.test(value) ? Date.parse(value) - now.getTime() : Number.NaN;
-  return Number.isNaN(waitMs) ? null : new Date(now.getTime() + Math.min(Math.max(0, waitMs), DAY_MS));
+  const wait = headers["retry-after"]?.trim() ?? "";
+  const reset = headers["x-ratelimit-reset"]?.trim() ?? "";
+  const byWait = /^\d+$/.test(wait) ? now.getTime() + Number(wait) * 1_000 : / GMT$/.test(wait) ? Date.parse(wait) : Number.NaN;
+  const at = Number.isNaN(byWait) && /^\d+$/.test(reset) ? Number(reset) * 1_000 : byWait;
+  return Number.isNaN(at) ? null : new Date(Math.min(Math.max(now.getTime(), at), now.getTime() + DAY_MS));
 }

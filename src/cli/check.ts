@@ -15,7 +15,7 @@ export async function check(options: { readonly config: string }, { out, stop }:
   try {
     const knocks = [
       ...[...doors.sources.values()].map((door) => ({ kind: "mailbox", name: door.name, probe: door.probe })),
-      ...[...doors.extractors.values()].map((door) => ({ kind: "service", name: door.name, probe: door.probe })),
+      ...[...doors.services.values()].map(({ extractor: door }) => ({ kind: "service", name: door.name, probe: door.probe })),
       ...[...doors.sinks.values()].map((door) => ({ kind: "sink", name: door.name, probe: door.probe })),
     ];
     const opened = await Promise.all(

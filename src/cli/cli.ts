@@ -46,6 +46,30 @@ function program(terminal: Terminal, ended: (code: number) => void): Command {
     );
 
   billhook
+    .command("release <message>")
+    .description("let a held message go, although a limit holds it (its id or the beginning of it)")
+    .option(...CONFIG)
+    .action(async (message: string, options: { config: string }) =>
+      ended(await (await import("./release.ts")).release({ ...options, message }, terminal)),
+    );
+
+  billhook
+    .command("pause <service>")
+    .description("buy nothing more at a service until it is resumed; runs already bought are still asked after")
+    .option(...CONFIG)
+    .action(async (service: string, options: { config: string }) =>
+      ended(await (await import("./pause.ts")).pause({ ...options, service }, terminal)),
+    );
+
+  billhook
+    .command("resume <service>")
+    .description("buy again at a paused service")
+    .option(...CONFIG)
+    .action(async (service: string, options: { config: string }) =>
+      ended(await (await import("./pause.ts")).resume({ ...options, service }, terminal)),
+    );
+
+  billhook
     .command("split <file...>")
     .description("show the parts of mail files, the way the daemon sees them")
     .option("--json", "one JSON line a file", false)

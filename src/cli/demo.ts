@@ -47,6 +47,7 @@ export async function demo(options: Options, { out, say, stop }: Terminal): Prom
     });
     say(`mailbox   imap://${USER}:${PASSWORD}@127.0.0.1:${mail.imapPort}/INBOX`);
     say(`service   ${service.url} (the sandbox: reads what it is sent, on this machine)`);
+    say(`extend    ${service.extendUrl} (the same sandbox, keeping Extend's contract; the key of both is ${KEY})`);
     say(`results   ${target}`);
     if (!options.once) {
       say(`send mail to smtp://127.0.0.1:${mail.smtpPort}, or drop an .eml file into ${drop}`);

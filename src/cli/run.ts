@@ -9,5 +9,16 @@ export async function run(options: { readonly config: string; readonly once: boo
   const config = await loadConfig(options.config, process.env);
   const { level, format } = config.log;
   const log = createLogger({ level, format: format === "auto" ? (process.stderr.isTTY ? "pretty" : "json") : format });
-  return runDaemon({ config, clock: systemClock, log, once: options.once }, terminal.stop);
+  const passing = killAt(process.env.BILLHOOK_KILL_AT);
+  return runDaemon({ config, clock: systemClock, log, once: options.once, ...(passing === null ? {} : { passing }) }, terminal.stop);
+}
+
+/** For crash campaigns only: the process kills itself at the n-th point between an effect and its save. */
+function killAt(nth: string | undefined): ((point: string) => void) | null {
+  if (nth === undefined) return null;
+  let left = Number(nth);
+  return () => {
+    left -= 1;
+    if (left === 0) process.kill(process.pid, "SIGKILL");
+  };
 }

@@ -1,9 +1,9 @@
-/** `billhook sandbox`: serves the sandbox of the extraction service until it is told to stop. */
+/** `billhook sandbox`: serves the sandbox of both extraction services until it is told to stop. */
 import { systemClock } from "../base/clock.ts";
 import { EXIT } from "../base/errors.ts";
 import { startSandbox } from "../sandbox/sandbox.ts";
 
-/** Prints where it listens and the key it wants, one a line, and serves until the signal is aborted. */
+/** Prints Cloudsquid's URL, Extend's URL and the key both want, one a line, and serves until the signal is aborted. */
 export async function sandbox(
   options: { readonly port: number; readonly key: string },
   out: (line: string) => void,
@@ -11,6 +11,7 @@ export async function sandbox(
 ): Promise<number> {
   const server = await startSandbox({ port: options.port, apiKey: options.key, clock: systemClock });
   out(`url: ${server.url}`);
+  out(`extend: ${server.extendUrl}`);
   out(`key: ${options.key}`);
   await new Promise<void>((resolve) => {
     if (signal.aborted) return resolve();

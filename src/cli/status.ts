@@ -11,6 +11,7 @@ type Options = { readonly config: string; readonly alive: boolean; readonly json
 const SILENT_MS = 60_000;
 const MISSED_SWEEPS = 3;
 const LISTED = 1_000_000;
+const DAY_MS = 86_400_000;
 
 export async function status(options: Options, { out }: Terminal): Promise<number> {
   const config = await loadConfig(options.config, process.env);
@@ -24,22 +25,30 @@ export async function status(options: Options, { out }: Terminal): Promise<numbe
       return ailments.length === 0 ? EXIT.done : EXIT.door;
     }
     const counts = await ledger.counts();
-    const failed = (await ledger.summaries(LISTED)).filter(({ standing }) => standing === "failed" || standing === "retrying");
+    const stuck = (await ledger.summaries(LISTED)).filter(({ standing }) => standing !== "done" && standing !== "working").map(brief);
     const unreadable = await ledger.unreadable();
+    const paused = await ledger.paused();
+    const spending = await ledger.spending(new Date(Math.floor(now.getTime() / DAY_MS) * DAY_MS));
     if (options.json) {
-      out(JSON.stringify({ alive: ailments.length === 0, ailments, counts, failed: failed.map(brief), unreadable }));
+      out(JSON.stringify({ alive: ailments.length === 0, ailments, counts, paused, spending, stuck, unreadable }));
       return EXIT.done;
     }
     out(
       ailments.length === 0 ? "daemon    alive, every mailbox is being read" : ailments.map((ailment) => `daemon    ${ailment}`).join("\n"),
     );
     out(`messages  ${counts.messages}`);
-    out(`tasks     ${counts.open} open, ${counts.done} done, ${counts.failed} failed`);
-    for (const summary of failed) {
-      const { id, standing, faults } = brief(summary);
+    out(`tasks     ${counts.open} open, ${counts.done} done, ${counts.failed} failed, ${counts.held} held`);
+    for (const { service, mailbox, runs, credits, possiblyTwice } of spending) {
+      const price = credits === null ? "" : `, ${credits} credits`;
       out(
-        `${standing.padEnd(9)} ${id}  ${faults.map(({ task, message, advice }) => [`${task}: ${message}`, advice].filter(Boolean).join(" - ")).join("; ")}`,
+        `today     ${service}: ${runs} runs${price} for ${mailbox}${possiblyTwice === 0 ? "" : `, ${possiblyTwice} possibly bought twice`}`,
       );
+    }
+    for (const { service, since, why } of paused)
+      out(`paused    ${service} since ${since}: ${why} - \`billhook resume ${service}\` goes on`);
+    for (const { id, standing, faults } of stuck) {
+      const why = faults.map(({ task, message, advice }) => [`${task}: ${message}`, advice].filter(Boolean).join(" - "));
+      out(`${standing.padEnd(9)} ${id}  ${why.join("; ")}`);
     }
     for (const { origin, fault } of unreadable) out(`unread    ${origin.mailbox} UID ${origin.uid}  ${fault?.message ?? ""}`);
     return EXIT.done;

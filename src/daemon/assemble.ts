@@ -3,12 +3,17 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import { permanent, reasonOf } from "../base/errors.ts";
-import { createHttp } from "../base/http.ts";
+import { createHttp, type Http } from "../base/http.ts";
 import type { Logger } from "../base/logger.ts";
+import { mannered } from "../base/manners.ts";
 import type { Config } from "../config/schema.ts";
+import type { Service as ServiceConfig } from "../config/service.ts";
 import { createCloudsquid } from "../extractor/cloudsquid.ts";
+import { createExtend } from "../extractor/extend.ts";
 import type { Extractor } from "../extractor/extractor.ts";
-import type { Works } from "../pipeline/step.ts";
+import { createMapping } from "../invoice/mapping.ts";
+import { createGate } from "../pipeline/limits.ts";
+import type { Service, Works } from "../pipeline/step.ts";
 import { createFileSink } from "../sink/file.ts";
 import type { Sink } from "../sink/sink.ts";
 import { createImapSource } from "../source/imap.ts";
@@ -19,19 +24,20 @@ import type { Ledger } from "../store/store.ts";
 
 export type Doors = {
   readonly sources: ReadonlyMap<string, Source>;
-  readonly extractors: ReadonlyMap<string, Extractor>;
+  readonly services: ReadonlyMap<string, Service>;
   readonly sinks: ReadonlyMap<string, Sink>;
   readonly close: () => Promise<void>;
 };
 
 type Deps = { readonly clock: Clock; readonly log: Logger };
 
-const UPLOADS_AT_ONCE = 4;
+/** Sockets to one service. */
+const CALLS_AT_ONCE = 8;
 
 /** The doors to the outside, none of them opened yet. */
 export async function assembleDoors(config: Config, { clock, log }: Deps): Promise<Doors> {
   const sources = new Map<string, Source>();
-  const extractors = new Map<string, Extractor>();
+  const services = new Map<string, Service>();
   const sinks = new Map<string, Sink>();
   const closing: (() => Promise<void>)[] = [];
 
@@ -43,27 +49,11 @@ export async function assembleDoors(config: Config, { clock, log }: Deps): Promi
     closing.push(source.close);
   }
   for (const [name, service] of Object.entries(config.services)) {
-    const http = createHttp({ name, connections: UPLOADS_AT_ONCE, timeoutMs: service.timeout });
-    const { url, apiKey, project, table, encoding, multipart, zeroRetention, maxBytes, poll, deadlines } = service;
-    extractors.set(
-      name,
-      createCloudsquid(
-        {
-          name,
-          url,
-          apiKey,
-          project,
-          table,
-          encoding,
-          multipart,
-          zeroRetention,
-          maxBytes,
-          poll: { firstMs: poll.first, longestMs: poll.longest },
-          deadlines: { pendingMs: deadlines.pending, runningMs: deadlines.running },
-        },
-        { clock, http },
-      ),
-    );
+    const { rates, breaker, limits, invoice, timeout } = service;
+    const http = createHttp({ name, connections: CALLS_AT_ONCE, timeoutMs: timeout });
+    const manners = { name, rates, breaker: { failures: breaker.failures, firstMs: breaker.first, longestMs: breaker.longest } };
+    const extractor = createExtractor(name, service, { clock, http: mannered(http, manners, clock) });
+    services.set(name, { extractor, limits, mapping: createMapping(invoice) });
     closing.push(http.close);
   }
   for (const [name, sink] of Object.entries(config.sinks)) {
@@ -72,12 +62,23 @@ export async function assembleDoors(config: Config, { clock, log }: Deps): Promi
   }
   return {
     sources,
-    extractors,
+    services,
     sinks,
     close: async () => {
       for (const close of closing) await close().catch(() => {});
     },
   };
+}
+
+function createExtractor(name: string, service: ServiceConfig, deps: { readonly clock: Clock; readonly http: Http }): Extractor {
+  const poll = { firstMs: service.poll.first, longestMs: service.poll.longest };
+  const deadlines = { pendingMs: service.deadlines.pending, runningMs: service.deadlines.running };
+  switch (service.kind) {
+    case "cloudsquid":
+      return createCloudsquid({ ...service, name, poll, deadlines }, deps);
+    case "extend":
+      return createExtend({ ...service, name, poll, deadlines }, deps);
+  }
 }
 
 /** The ledger for those who only look, or put something back, while the daemon may be running. */
@@ -97,9 +98,10 @@ export async function assembleWorks(config: Config, deps: Deps): Promise<{ reado
       ledger,
       spool,
       sources: doors.sources,
-      extractors: doors.extractors,
+      services: doors.services,
       sinks: doors.sinks,
       route: { service: service ?? "", sinks: Object.keys(config.sinks) },
+      gate: createGate(),
       retry: { firstMs: config.retry.first, longestMs: config.retry.longest, giveUpAfterMs: config.retry.giveUpAfter },
       clock: deps.clock,
     };

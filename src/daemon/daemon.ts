@@ -5,6 +5,8 @@ import { type Logger, shortAddress } from "../base/logger.ts";
 import type { Config } from "../config/schema.ts";
 import type { Works } from "../pipeline/step.ts";
 import type { Event } from "../store/record.ts";
+import { startWeb, type Web } from "../web/web.ts";
+import { webhookRoute } from "../web/webhooks.ts";
 import { assembleWorks } from "./assemble.ts";
 import { intake } from "./intake.ts";
 import { startSchedule } from "./schedule.ts";
@@ -18,21 +20,25 @@ export type DaemonOptions = {
   readonly once: boolean;
   /** Called after each saved change, in the order of saving. */
   readonly tell?: (event: Event) => void;
+  /** Told where every task stands between effect and save: for crash campaigns. */
+  readonly passing?: (point: string) => void;
 };
 
 /** How long the effects in hand may take after the daemon was told to stop. */
 const GRACE_MS = 9_000;
 const HEARTBEAT = "*/10 * * * * *";
 
-/** Resolves with the exit code: 0, or 3 when `once` left tasks that failed and wait for their next try. */
+/** Resolves with the exit code: 0, or 3 when `once` left tasks that wait: for their next try, for a limit, or for a paused service. */
 export async function runDaemon(options: DaemonOptions, stop: AbortSignal): Promise<number> {
   const { config, clock, log, once } = options;
-  const { works, close } = await assembleWorks(config, { clock, log });
+  const { works: assembled, close } = await assembleWorks(config, { clock, log });
+  const works: Works = options.passing === undefined ? assembled : { ...assembled, passing: options.passing };
   const abandon = new AbortController();
   const halt = new AbortController();
   const grace = () => void clock.sleep(GRACE_MS, halt.signal).then(() => abandon.abort());
   stop.addEventListener("abort", grace, { once: true });
   let stopSchedule = async () => {};
+  let web: Web | null = null;
   try {
     log.event("info", "daemon.started", {
       mailboxes: works.sources.size,
@@ -47,6 +53,10 @@ export async function runDaemon(options: DaemonOptions, stop: AbortSignal): Prom
     };
     const worker = createWorker({ works, concurrency: config.concurrency, tell, log, clock });
     const heart = createHeart(works, clock);
+    if (config.web !== null) {
+      web = await startWeb({ ...config.web, log, routes: [webhookRoute({ works, log, wake: worker.wake })] });
+      log.event("info", "web.listening", { host: config.web.host, port: web.port });
+    }
     if (once) for (const source of works.sources.values()) await source.probe(stop);
     stopSchedule = startSchedule([
       ...[...works.sources.values()].map((source) => ({
@@ -72,12 +82,13 @@ export async function runDaemon(options: DaemonOptions, stop: AbortSignal): Prom
     if (stop.aborted) await Promise.all(intakes);
     await heart.beat();
 
-    const { open, failing } = await works.ledger.backlog();
-    log.event("info", "daemon.stopped", { open, failing });
-    return once && !stop.aborted && failing > 0 ? EXIT.door : EXIT.done;
+    const { open, waiting } = await works.ledger.backlog();
+    log.event("info", "daemon.stopped", { open, waiting });
+    return once && !stop.aborted && waiting > 0 ? EXIT.door : EXIT.done;
   } finally {
     stop.removeEventListener("abort", grace);
     await stopSchedule();
+    await web?.stop();
     await close();
     halt.abort();
   }
@@ -114,7 +125,7 @@ function createHeart(works: Works, clock: Clock) {
 }
 
 async function logEvent(event: Event, works: Works, addresses: boolean, log: Logger): Promise<void> {
-  const level = event.what.endsWith(".failed") || event.what === "unreadable" ? "error" : event.what.endsWith(".retry") ? "warn" : "info";
+  const level = /\.(failed|halted)$|^unreadable$/.test(event.what) ? "error" : /\.(retry|held)$/.test(event.what) ? "warn" : "info";
   const name = event.what.includes(".") ? event.what : `message.${event.what}`;
   log.event(level, name, {
     message: event.message?.slice(0, 16),

@@ -1,27 +1,38 @@
 /** What a response of Cloudsquid means: an answer, a refusal, or a temporary fault; statuses it does not document are judged by RFC 9110. */
 import { Fault, permanent } from "../base/errors.ts";
 import { type HttpResponse, retryAfter } from "../base/http.ts";
+import { type JsonObject, object, parsedObject, shortText } from "./json.ts";
 
 export type Judged =
-  | { readonly is: "answer"; readonly json: unknown }
-  /** 2xx, and not JSON: what was asked for may have been done. */
-  | { readonly is: "unreadable"; readonly fault: Fault }
+  | { readonly is: "answer"; readonly json: JsonObject }
   /** Asking again cannot help. */
-  | { readonly is: "refused"; readonly fault: Fault };
+  | { readonly is: "refused"; readonly fault: Fault }
+  /** The account has to be paid for first. */
+  | { readonly is: "halted"; readonly fault: Fault }
+  /** What was asked for may have been done: a 2xx nobody can read, or an error of the server, or of a proxy before it, in the middle of it. */
+  | { readonly is: "unclear"; readonly fault: Fault };
 
+/** Not done, and the same call is welcome later. */
 const COME_BACK = new Set([408, 425, 429]);
-const NO_ENTRY = new Set([401, 402, 403]);
 
-/** Judges a response to `call` (`cloudsquid: POST /api/…`); throws what may pass or can be mended as a temporary Fault. */
+/** Judges a response to `call` (`cloudsquid: POST /api/…`); throws a temporary Fault when surely nothing was done and it may be asked again. */
 export function judge(call: string, response: HttpResponse, now: Date): Judged {
   const { status } = response;
   if (status >= 200 && status < 300) return parsed(call, response);
-  const said = messageOf(response);
+  // `errorMessage` is the one text of the service that is repeated: any other may quote the mail.
+  const said = shortText(object(parsedObject(response.text())).errorMessage, 300);
   const message = `${call} was answered ${status}${said === null ? "" : `: ${said}`}`;
-  if (status >= 500 || COME_BACK.has(status)) {
-    throw new Fault("cloudsquid.unavailable", message, { retryAt: retryAfter(response.headers, now) ?? undefined });
+  const retryAt = retryAfter(response.headers, now) ?? undefined;
+  const unavailable = new Fault("cloudsquid.unavailable", message, { retryAt });
+  // A 503 that says when to come back comes from whoever turned the call away.
+  const turnedAway = status === 503 && retryAt !== undefined && "retry-after" in response.headers;
+  if (COME_BACK.has(status) || turnedAway) throw unavailable;
+  if (status >= 500) return { is: "unclear", fault: unavailable };
+  if (status === 402) {
+    const advice = "look at the account's plan and credits in Cloudsquid, then resume the service";
+    return { is: "halted", fault: new Fault("cloudsquid.payment-required", message, { advice }) };
   }
-  if (NO_ENTRY.has(status)) {
+  if (status === 401 || status === 403) {
     throw new Fault("cloudsquid.unauthorized", message, { advice: "check apiKey and the account; keys belong to one project" });
   }
   if (status === 404) {
@@ -32,38 +43,38 @@ export function judge(call: string, response: HttpResponse, now: Date): Judged {
 }
 
 function parsed(call: string, response: HttpResponse): Judged {
-  try {
-    const json: unknown = JSON.parse(response.text());
-    if (typeof json === "object" && json !== null) return { is: "answer", json };
-  } catch {
-    // Told below, without the text: it can be anything.
-  }
+  const json = parsedObject(response.text());
+  if (json !== null) return { is: "answer", json };
+  // Without the text: it can be anything.
   const type = shortText(response.headers["content-type"], 60) ?? "no type";
-  return {
-    is: "unreadable",
-    fault: new Fault("cloudsquid.unexpected", `${call} was answered ${response.status} with ${type}, expected a JSON object`),
-  };
+  const came = `${response.status} with ${response.bytes.length} bytes of ${type}`;
+  return { is: "unclear", fault: new Fault("cloudsquid.unexpected", `${call} was answered ${came}, expected a JSON object`) };
 }
 
-/** `errorMessage` is the one text of the service that is repeated: any other may quote the mail. */
-function messageOf(response: HttpResponse): string | null {
-  try {
-    return shortText(object(JSON.parse(response.text())).errorMessage, 300);
-  } catch {
-    return null;
-  }
+/** The fault for an answer that is JSON and not what was asked for; an error in it is told. */
+export function unexpected(call: string, json: JsonObject, expected: string): Fault {
+  const said = shortText(json.errorMessage, 300);
+  return new Fault("cloudsquid.unexpected", `${call} was answered without ${expected}${said === null ? "" : `: ${said}`}`);
 }
 
-/** One line of at most `most` characters; null when it is not text or empty. */
-export function shortText(value: unknown, most: number): string | null {
-  if (typeof value !== "string") return null;
-  const line = value
-    .slice(0, 4 * most)
-    .replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\s]+/gu, " ")
-    .trim();
-  return line === "" ? null : line.slice(0, most);
-}
+/** What is read of a DataRow, the service's state of a run; nothing of its shape is taken for granted. */
+export type Row = {
+  readonly status: "absent" | "done" | "error" | "pending" | "other";
+  /** The status as given; null when it is not text. */
+  readonly given: string | null;
+  /** False when neither a status nor data is there: then it is no DataRow. */
+  readonly isRow: boolean;
+  readonly data: unknown;
+  readonly json: JsonObject;
+};
 
-export function object(value: unknown): { readonly [field: string]: unknown } {
-  return typeof value === "object" && value !== null ? (value as { readonly [field: string]: unknown }) : {};
+export function readRow(json: JsonObject): Row {
+  const given = shortText(json.status, 40);
+  const word = given?.toLowerCase();
+  const absent = json.status === undefined || json.status === null || json.status === "";
+  // `result` is what the service's older API called the data.
+  const data = json.data ?? json.result ?? null;
+  const isRow = !Array.isArray(json) && (!absent || "data" in json || "result" in json);
+  const status = absent ? "absent" : word === "done" || word === "error" || word === "pending" ? word : "other";
+  return { status, given, isRow, data, json };
 }

@@ -1,21 +1,24 @@
 /** The encoder: one document as the JSON body of Cloudsquid's upload, streamed; what its documentation leaves open is an option here. */
 import type { Piece } from "../message/message.ts";
+import { type BodyChoice, bodyKind, chosenBodies, messageOf } from "./bodies.ts";
+import { submittedType, type Unsupported } from "./cloudsquid-media.ts";
 import type { Document } from "./extractor.ts";
 
 /**
  * `multipart`: a nested document for each body and attachment. GUESS: the documentation says only "Array of parts".
  * `rfc822`: the exact message as `binary`. GUESS: that the service unpacks it.
+ * `uri`: the same, put among the project's files first and named by its signed URL. GUESS: as for `rfc822`.
  * `attachments`: one attachment as `binary`, as documented.
  */
-export type Encoding = "multipart" | "rfc822" | "attachments";
+export type Encoding = "multipart" | "rfc822" | "uri" | "attachments";
 
 /** GUESS, all of it: names, nesting and types of the parts are nowhere documented. */
 export type MultipartOptions = {
   readonly mimetype: "message/rfc822" | "multipart/related";
   /** What the fields of a part are called; `kind: null` leaves the `file_type` of parts out. */
   readonly fields: { readonly name: string; readonly type: string; readonly kind: string | null; readonly content: string };
-  /** Which bodies go along. `text` and `html` fall back to the other one when the message has only that. */
-  readonly body: "text" | "html" | "both" | "none";
+  /** Which bodies go along. */
+  readonly body: BodyChoice;
 };
 
 export type Upload = {
@@ -27,21 +30,41 @@ export type Upload = {
 };
 
 /** The upload of a document, or null when nothing in it is of a type the service takes. */
-export function encode(document: Document, encoding: Encoding, multipart: MultipartOptions): Upload | null {
-  const token = document.message.slice(0, 16);
-  if (encoding === "rfc822") {
+export function encode(
+  document: Document,
+  encoding: Encoding,
+  multipart: MultipartOptions,
+  unsupported: Unsupported = "map",
+): Upload | null {
+  const token = tokenOf(document);
+  if (encoding === "rfc822" || encoding === "uri") {
     return upload(binary({ name: `${token}.eml`, type: "message/rfc822", piece: document.raw }, DOCUMENTED));
   }
-  const attachments = document.parts.filter((part) => bodyKind(part) === null).flatMap(submittable);
   if (encoding === "attachments") {
-    const [only] = attachments;
+    const [only] = sort(document, "none", unsupported).sent;
     return only ? upload(binary({ ...only, name: `${token}-${only.name}` }, DOCUMENTED)) : null;
   }
-  const parts = [...bodies(document.parts, multipart.body), ...attachments];
-  if (parts.length === 0) return null;
+  const { sent } = sort(document, multipart.body, unsupported);
+  if (sent.length === 0) return null;
   const head = JSON.stringify({ filename: `${token}.eml`, mimetype: multipart.mimetype, file_type: "multipart" });
-  const nested = parts.flatMap((part, index) => [index === 0 ? "" : ",", ...binary(part, multipart.fields)]);
+  const nested = sent.flatMap((part, index) => [index === 0 ? "" : ",", ...binary(part, multipart.fields)]);
   return upload([`${head.slice(0, -1)},"file":[`, ...nested, "]}"]);
+}
+
+/** The parts that do not go along because of their type, in message order within bodies and attachments. */
+export function leftOut(document: Document, encoding: Encoding, multipart: MultipartOptions, unsupported: Unsupported): readonly Piece[] {
+  if (encoding === "rfc822" || encoding === "uri") return [];
+  return sort(document, encoding === "attachments" ? "none" : multipart.body, unsupported).left;
+}
+
+/** The same for the same message, and nothing of the mail can be read in it: by it a person finds a row, and a file again. */
+export function tokenOf(document: Document): string {
+  return document.message.slice(0, 16);
+}
+
+/** The exact message, where it can be fetched. */
+export function byUrl(document: Document, url: string): Uint8Array {
+  return Buffer.from(JSON.stringify({ filename: `${tokenOf(document)}.eml`, mimetype: "message/rfc822", file_type: "uri", file: url }));
 }
 
 type Submitted = { readonly name: string; readonly type: string; readonly piece: Piece };
@@ -100,92 +123,27 @@ function encoded(bytes: Buffer): Buffer {
   return Buffer.from(bytes.toString("base64"), "latin1");
 }
 
-/** The bodies of a message have the ids `text` and `html`; those of a forwarded one `2.text`, `2.html`. */
-function bodyKind(piece: Piece): "text" | "html" | null {
-  const last = piece.id.slice(piece.id.lastIndexOf(".") + 1);
-  return last === "text" || last === "html" ? last : null;
+/** Names of forwarded mails' bodies begin with their part number. */
+function bodyName(body: Piece): string {
+  return `${messageOf(body).replace(/\.$/, "-")}body.${bodyKind(body) === "html" ? "html" : "txt"}`;
 }
 
-function bodies(parts: readonly Piece[], wanted: MultipartOptions["body"]): Submitted[] {
-  if (wanted === "none") return [];
-  const found = parts.filter((part) => bodyKind(part) !== null);
-  const messageOf = (part: Piece) => part.id.slice(0, part.id.lastIndexOf(".") + 1);
-  const chosen = found.filter((part) => {
-    if (wanted === "both" || bodyKind(part) === wanted) return true;
-    return !found.some((other) => bodyKind(other) === wanted && messageOf(other) === messageOf(part));
-  });
-  return chosen.map((piece) => ({
-    name: `${messageOf(piece).replace(/\.$/, "-")}body.${bodyKind(piece) === "html" ? "html" : "txt"}`,
-    type: "text/plain",
-    piece,
-  }));
-}
-
-function submittable(piece: Piece): Submitted[] {
-  const type = submittedType(piece.contentType, piece.filename);
-  return type === null ? [] : [{ name: piece.filename, type, piece }];
-}
-
-/** The types of the service's closed list that a part of a message can have; a forwarded message is left out, its parts go by themselves. */
-const TAKEN = new Set([
-  "application/pdf",
-  "application/json",
-  "image/jpg",
-  "image/jpeg",
-  "image/png",
-  "text/csv",
-  "text/plain",
-  "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-  "application/vnd.ms-excel",
-  "video/mp4",
-  "audio/mp3",
-  "audio/wav",
-  "audio/ogg",
-]);
-
-const ALIASES: { readonly [type: string]: string } = {
-  "application/x-pdf": "application/pdf",
-  "application/acrobat": "application/pdf",
-  "image/pjpeg": "image/jpeg",
-  "image/x-png": "image/png",
-  "application/csv": "text/csv",
-  "text/comma-separated-values": "text/csv",
-  "application/x-msexcel": "application/vnd.ms-excel",
-  "audio/mpeg": "audio/mp3",
-  "audio/x-wav": "audio/wav",
-  // XML and HTML are not in the list, but they are text, and the file's name keeps saying what it is.
-  "application/xml": "text/plain",
-  "text/xml": "text/plain",
-  "text/html": "text/plain",
-};
-
-const UNTYPED = new Set(["", "application/octet-stream", "binary/octet-stream", "application/force-download", "application/x-download"]);
-
-const BY_EXTENSION: { readonly [extension: string]: string } = {
-  pdf: "application/pdf",
-  png: "image/png",
-  jpg: "image/jpeg",
-  jpeg: "image/jpeg",
-  csv: "text/csv",
-  txt: "text/plain",
-  xml: "text/plain",
-  html: "text/plain",
-  json: "application/json",
-  xls: "application/vnd.ms-excel",
-  xlsx: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-};
-
-/** The type under which the service takes a part, or null when it takes it under none. */
-export function submittedType(contentType: string, filename: string | null): string | null {
-  const declared = (contentType.split(";", 1)[0] ?? "").trim().toLowerCase();
-  const extension = filename?.slice(filename.lastIndexOf(".") + 1).toLowerCase() ?? "";
-  const known = UNTYPED.has(declared) ? lookup(BY_EXTENSION, extension) : (lookup(ALIASES, declared) ?? declared);
-  if (known === undefined) return null;
-  if (/^application\/[a-z0-9.-]+\+xml$/.test(known)) return "text/plain";
-  return TAKEN.has(known) ? known : null;
-}
-
-/** Names and types are whatever the sender wrote: `constructor` must not be found. */
-function lookup(table: { readonly [key: string]: string }, key: string): string | undefined {
-  return Object.hasOwn(table, key) ? table[key] : undefined;
+/** What of a document goes along in which order, and what is left out because of its type: bodies first, then attachments. */
+function sort(document: Document, body: BodyChoice, unsupported: Unsupported): { sent: readonly Submitted[]; left: readonly Piece[] } {
+  const sent: Submitted[] = [];
+  const left: Piece[] = [];
+  for (const piece of chosenBodies(document.parts, body)) {
+    const type = submittedType(bodyKind(piece) === "html" ? "text/html" : "text/plain", null, unsupported);
+    if (type === null) left.push(piece);
+    else sent.push({ name: bodyName(piece), type, piece });
+  }
+  const opened = new Set(document.parts.flatMap(({ id }) => [...id.matchAll(/\./g)].map((dot) => id.slice(0, dot.index))));
+  for (const piece of document.parts) {
+    if (bodyKind(piece) !== null) continue;
+    const type = submittedType(piece.contentType, piece.filename, unsupported);
+    if (type !== null) sent.push({ name: piece.filename, type, piece });
+    // What was opened (a forwarded mail) goes along by what it held.
+    else if (!opened.has(piece.id)) left.push(piece);
+  }
+  return { sent, left };
 }

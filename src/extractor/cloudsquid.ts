@@ -1,54 +1,43 @@
-/** Cloudsquid's asynchronous run: upload, start, poll; one remote effect a call, its id saved before the next. */
+/** Cloudsquid's runs: upload, start, poll, or all at once for a small document; one remote effect a call, its id saved before the next. */
 import type { Clock } from "../base/clock.ts";
 import { Fault, permanent } from "../base/errors.ts";
 import type { Http, HttpBody } from "../base/http.ts";
-import { type Judged, judge, object, shortText } from "./cloudsquid-answer.ts";
-import { type Encoding, encode, type MultipartOptions, submittedType } from "./cloudsquid-encode.ts";
-import type { Document, Extractor, Memo, Progress } from "./extractor.ts";
+import type { Row } from "./cloudsquid-answer.ts";
+import { type CallOptions, createCalls, type Effect } from "./cloudsquid-calls.ts";
+import { byUrl, type Encoding, encode, leftOut, type MultipartOptions, tokenOf } from "./cloudsquid-encode.ts";
+import { submittedType, type Unsupported } from "./cloudsquid-media.ts";
+import { carried, type Running, type State, type Stored, stateOf, type Unsent, type Uploaded } from "./cloudsquid-state.ts";
+import type { Document, Extractor, Progress } from "./extractor.ts";
+import { idOf, shortText } from "./json.ts";
+import { type Polling, pollWaitMs } from "./polling.ts";
 
-export type CloudsquidOptions = {
-  readonly name: string;
-  /** `https://api.cloudsquid.io/api`. */
-  readonly url: string;
-  readonly apiKey: string;
-  /** The project's name, as `GET /projects` lists it. */
-  readonly project: string;
-  /** The table's id, a UUID. */
-  readonly table: string;
+export type CloudsquidOptions = CallOptions & {
   readonly encoding: Encoding;
   readonly multipart: MultipartOptions;
+  /** What happens to a part whose type is not on the service's list; `map` unless said otherwise. */
+  readonly unsupported?: Unsupported;
+  /**
+   * `sync` sends a document of up to `syncMaxBytes` in one call that blocks until it is read; the client's deadline must allow for that
+   * (the service advises it for what takes less than 60 s). Everything else, and all of it by default, is uploaded, started and polled.
+   */
+  readonly mode?: "async" | "sync";
+  readonly syncMaxBytes?: number;
+  /** Only a run that is started by itself can be asked for this, so it rules out `sync`. It does not reach what `uri` stores. */
   readonly zeroRetention: boolean;
   /** Largest submission, in bytes before base64. */
   readonly maxBytes: number;
-  readonly poll: { readonly firstMs: number; readonly longestMs: number };
+  readonly poll: Polling;
   /** How long a run may stay in a state, from when it was first seen there. */
   readonly deadlines: { readonly pendingMs: number; readonly runningMs: number };
 };
 
-/** `lost` counts creating calls in a row whose answer was lost after they had been sent. */
-type Uploading = { readonly step: "upload"; readonly lost: number };
-type Starting = { readonly step: "uploaded"; readonly rowId: string; readonly lost: number };
-type Running = {
-  readonly step: "running";
-  readonly rowId: string;
-  readonly runId: string;
-  /** As the service last gave it; null when it gave none. */
-  readonly status: string | null;
-  readonly phase: "pending" | "running";
-  /** Since when it is in this phase, ISO 8601. */
-  readonly since: string;
-  readonly polls: number;
-};
-type State = Uploading | Starting | Running;
-
-type Created =
-  | { readonly is: "made"; readonly id: string }
-  | { readonly is: "refused"; readonly fault: Fault }
-  /** Nobody knows whether it was made. */
-  | { readonly is: "lost"; readonly fault: Fault };
+type Sending = Unsent | Stored | Uploaded;
 
 /** The service has no idempotency keys and no way to list rows: a call whose answer was lost is made once more, and no more. */
 const MOST_LOST = 1;
+const GROWTH = { steady: 0, factor: 1.5 };
+/** Faults of a poll that may be mended, and that no run outlives. */
+const PASSING = new Set(["cloudsquid.not-found", "cloudsquid.unexpected"]);
 
 /**
  * Statuses are `pending`, `running`, `done`, `error`; anything else, or none, counts as running until its deadline.
@@ -56,51 +45,40 @@ const MOST_LOST = 1;
  * A 404 counts as temporary, because a project or table can be mended; only a run that stays unknown for both deadlines is refused.
  */
 export function createCloudsquid(options: CloudsquidOptions, deps: { readonly clock: Clock; readonly http: Http }): Extractor {
-  const { clock, http } = deps;
-  const api = options.url.replace(/\/+$/, "");
-  const table = `${api}/projects/${encodeURIComponent(options.project)}/tables/${encodeURIComponent(options.table)}`;
+  const { clock } = deps;
+  const { unsupported = "map", mode = "async", syncMaxBytes = 0 } = options;
+  const calls = createCalls(options, deps);
 
-  async function ask(method: "GET" | "POST", url: string, body: HttpBody | null, signal: AbortSignal): Promise<Judged> {
-    const headers = { "x-api-key": options.apiKey, accept: "application/json", ...(body ? { "content-type": "application/json" } : {}) };
-    const response = await http.call({ method, url, headers, ...(body ? { body } : {}) }, signal);
-    return judge(`${options.name}: ${method} ${new URL(url).pathname}`, response, clock.now());
-  }
-
-  /** A call that makes something and answers with its id. */
-  async function create(url: string, body: HttpBody, field: "row_id" | "run_id", signal: AbortSignal): Promise<Created> {
-    try {
-      const judged = await ask("POST", url, body, signal);
-      if (judged.is === "refused") return judged;
-      if (judged.is === "unreadable") return { is: "lost", fault: judged.fault };
-      const id = object(judged.json)[field];
-      // An id becomes part of a path: nothing but letters, digits, dashes and underscores.
-      if (typeof id === "string" && /^[\w-]{1,128}$/.test(id)) return { is: "made", id };
-      return { is: "lost", fault: new Fault("cloudsquid.unexpected", `${options.name}: the answer held no usable ${field}`) };
-    } catch (thrown) {
-      if (thrown instanceof Fault && thrown.code === "http.ambiguous") return { is: "lost", fault: thrown };
-      throw thrown;
-    }
-  }
-
-  function lostAgain(state: Uploading | Starting, fault: Fault): Progress {
-    if (state.lost < MOST_LOST) {
-      return going({ ...state, lost: state.lost + 1 }, options.poll.longestMs);
-    }
-    const what = state.step === "upload" ? "the upload" : `the start of a run on row ${state.rowId}`;
-    return {
-      is: "refused",
-      memo: { ...state, lost: 0 },
-      fault: permanent(
+  /** What did not make anything: once more where that is not known, else the end. */
+  function unmade(state: Sending, { is, fault }: Exclude<Effect<unknown>, { is: "made" }>, what: string): Progress {
+    if (is !== "lost") return { is, memo: state, fault };
+    const lost = state.lost + 1;
+    if (lost > MOST_LOST) {
+      const told = permanent(
         "cloudsquid.ambiguous",
-        `${options.name}: ${what} was sent ${state.lost + 1} times and no answer came back; it may have taken place (${fault.message})`,
+        `${options.name}: ${what} was sent ${lost} times and it is not known whether it took place (${fault.message})`,
         "look into the table for rows of this file name; `billhook retry` sends it again",
         fault,
-      ),
-    };
+      );
+      return refused({ ...state, lost }, told);
+    }
+    const pauseMs = Math.max(options.poll.longestMs, (fault.retryAt?.getTime() ?? 0) - clock.now().getTime());
+    return going({ ...state, lost, possiblyTwice: state.possiblyTwice + 1 }, pauseMs);
   }
 
-  async function upload(document: Document, state: Uploading, signal: AbortSignal): Promise<Progress> {
-    const body = encode(document, options.encoding, options.multipart);
+  async function begin(document: Document, unsent: Unsent, signal: AbortSignal): Promise<Progress> {
+    const left = leftOut(document, options.encoding, options.multipart, unsupported);
+    const state: Unsent = { ...unsent, skipped: left.map((part) => part.id) };
+    if (unsupported === "refuse" && left.length > 0) {
+      const parts = left.slice(0, 10).map((part) => `${part.id} (${shortText(part.contentType, 60) ?? "no type"})`);
+      const fault = permanent(
+        "cloudsquid.unsupported",
+        `${options.name}: ${left.length} parts are of no type the service takes: ${parts.join(", ")}${left.length > 10 ? ", …" : ""}`,
+        "set `unsupported` to map or skip to send the others, then run `billhook retry`",
+      );
+      return refused(state, fault);
+    }
+    const body = encode(document, options.encoding, options.multipart, unsupported);
     if (body === null) {
       return refused(state, permanent("cloudsquid.nothing-to-send", `${options.name}: no part is of a type the service takes`));
     }
@@ -112,97 +90,135 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
       );
       return refused(state, fault);
     }
-    const made = await create(`${table}/files`, body, "row_id", signal);
-    if (made.is === "lost") return lostAgain(state, made.fault);
-    if (made.is === "refused") return refused(state, made.fault);
-    return going({ step: "uploaded", rowId: made.id, lost: 0 }, 0);
+    if (options.encoding !== "uri") return submit(state, body, body.size, signal);
+    const stored = await calls.store(pathOf(document), body, signal);
+    if (stored.is !== "made") return unmade(state, stored, "the file");
+    return going({ ...carried(state), step: "stored", lost: 0 }, 0);
   }
 
-  async function start(state: Starting, signal: AbortSignal): Promise<Progress> {
-    const body = Buffer.from(JSON.stringify({ row_id: state.rowId, zero_retention: options.zeroRetention }));
-    const made = await create(`${table}/run`, body, "run_id", signal);
-    if (made.is === "lost") return lostAgain(state, made.fault);
-    if (made.is === "refused") return refused({ step: "upload", lost: 0 }, made.fault);
-    const since = clock.now().toISOString();
-    return wait({ step: "running", rowId: state.rowId, runId: made.id, status: null, phase: "pending", since, polls: 0 });
+  async function submitStored(document: Document, state: Stored, signal: AbortSignal): Promise<Progress> {
+    try {
+      const url = await calls.signedUrl(pathOf(document), signal);
+      return await submit(state, byUrl(document, url), document.raw.size, signal);
+    } catch (thrown) {
+      if (!(thrown instanceof Fault) || thrown.code !== "cloudsquid.not-found") throw thrown;
+      const fault = permanent(
+        "cloudsquid.file-gone",
+        `${options.name}: the file ${pathOf(document)}, or the table it was meant for, is not there (${thrown.message})`,
+        "`billhook retry` stores it again",
+        thrown,
+      );
+      return refused({ ...carried(state), step: "upload", lost: state.lost }, fault);
+    }
+  }
+
+  async function submit(state: Unsent | Stored, body: HttpBody, size: number, signal: AbortSignal): Promise<Progress> {
+    if (mode === "sync" && !options.zeroRetention && size <= syncMaxBytes) return extract(state, body, signal);
+    const uploaded = await calls.upload(body, signal);
+    if (uploaded.is !== "made") return unmade(state, uploaded, "the upload");
+    return going({ ...carried(state), step: "uploaded", rowId: uploaded.made, lost: 0 }, 0);
+  }
+
+  async function extract(state: Unsent | Stored, body: HttpBody, signal: AbortSignal): Promise<Progress> {
+    const effect = await calls.extract(body, signal);
+    if (effect.is !== "made") return unmade(state, effect, "the extraction");
+    const { made: row } = effect;
+    const runId = idOf(row.json.run_id);
+    const rowId = idOf(row.json.row_id);
+    // A run was bought, whether or not it was given an id.
+    const bought = { ...state, runId: runId ?? rowId ?? "unnamed" };
+    switch (row.status) {
+      case "absent":
+      case "done":
+        return answered({ ...bought, lost: 0 }, runId, row);
+      case "error":
+        return failed(bought, rowId, row);
+    }
+    if (runId !== null) return wait(running(bought, rowId, runId));
+    const fault = permanent(
+      "cloudsquid.unpollable",
+      `${options.name}: the extraction ended with the status ${row.given ?? "(none)"} and without a run_id, so it cannot be asked after`,
+      "look for it in Cloudsquid; `billhook retry` buys another run",
+    );
+    return refused({ ...bought, lost: MOST_LOST + 1 }, fault);
+  }
+
+  async function start(state: Uploaded, signal: AbortSignal): Promise<Progress> {
+    const started = await calls.start(state.rowId, options.zeroRetention, signal);
+    if (started.is === "refused") return refused({ ...carried(state), step: "upload", lost: 0 }, started.fault);
+    if (started.is !== "made") return unmade(state, started, `the start of a run on row ${state.rowId}`);
+    return wait(running(state, state.rowId, started.made));
   }
 
   async function poll(state: Running, signal: AbortSignal): Promise<Progress> {
-    const run = `${options.name}: run ${state.runId} of row ${state.rowId}`;
     const inPhaseMs = clock.now().getTime() - Date.parse(state.since);
-    const judged = await ask("GET", `${table}/run/${state.runId}`, null, signal).catch((thrown: unknown) => {
-      const { pendingMs, runningMs } = options.deadlines;
-      if (!(thrown instanceof Fault) || thrown.code !== "cloudsquid.not-found" || inPhaseMs <= pendingMs + runningMs) throw thrown;
-      return {
-        is: "refused",
-        fault: permanent(thrown.code, `${run} is not known to the service`, thrown.advice ?? undefined, thrown),
-      } as const;
+    const looked = await calls.look(state.runId, signal).catch((thrown: unknown) => {
+      const overdue = inPhaseMs > options.deadlines.pendingMs + options.deadlines.runningMs;
+      if (!(thrown instanceof Fault && PASSING.has(thrown.code) && overdue)) throw thrown;
+      const fault = permanent(thrown.code, `${of(state)} cannot be asked after (${thrown.message})`, thrown.advice ?? undefined, thrown);
+      if (thrown.code === "cloudsquid.not-found") return { is: "refused", fault } as const;
+      return { is: "overdue", fault } as const;
     });
-    if (judged.is === "refused") return refused({ step: "upload", lost: 0 }, judged.fault);
-    if (judged.is === "unreadable") throw judged.fault;
+    if (looked.is === "halted") return { is: "halted", memo: state, fault: looked.fault };
+    if (looked.is === "overdue") return refused({ ...state, since: clock.now().toISOString(), polls: 0 }, looked.fault);
+    if (looked.is === "refused") return refused({ ...carried(state), step: "upload", lost: 0 }, looked.fault);
 
-    const row = object(judged.json);
-    const status = shortText(row.status, 40);
-    switch (status?.toLowerCase()) {
-      case "done": {
-        // `result` is what the service's older API called it.
-        const data = row.data ?? row.result ?? null;
-        return {
-          is: "answered",
-          memo: { ...state, status },
-          answer: {
-            runId: state.runId,
-            data,
-            credits: null,
-            reasoning: stringOr(row.reasoning),
-            review: row.review ?? null,
-            raw: judged.json,
-          },
-        };
-      }
-      case "error": {
-        const said = shortText(row.errorMessage, 300);
-        const fault = permanent(
-          "cloudsquid.failed",
-          `the service could not read it: status error${said === null ? "" : `: ${said}`} (${run})`,
-        );
-        return refused({ step: "uploaded", rowId: state.rowId, lost: 0 }, fault);
-      }
-    }
+    const { row } = looked;
+    if (row.status === "done") return answered({ ...state, status: row.given }, state.runId, row);
+    if (row.status === "error") return failed(state, state.rowId, row);
     // A phase is entered once: a status that wavers must not move the deadline for ever.
-    const phase = state.phase === "pending" && status?.toLowerCase() === "pending" ? "pending" : "running";
-    const polls = state.polls + 1;
-    if (phase !== state.phase) return wait({ ...state, status, phase, since: clock.now().toISOString(), polls });
+    const phase = state.phase === "pending" && row.status === "pending" ? "pending" : "running";
+    const seen = { ...state, status: row.given, phase, polls: state.polls + 1 } as const;
+    if (phase !== state.phase) return wait({ ...seen, since: clock.now().toISOString() });
     const limitMs = phase === "pending" ? options.deadlines.pendingMs : options.deadlines.runningMs;
-    if (inPhaseMs <= limitMs) return wait({ ...state, status, polls });
+    if (inPhaseMs <= limitMs) return wait(seen);
     const fault = permanent(
       "cloudsquid.deadline",
-      `${run} still has the status ${status ?? "(none)"} after ${Math.round(inPhaseMs / 1_000)} s; the deadline is ${limitMs / 1_000} s`,
+      `${of(state)} still has the status ${row.given ?? "(none)"} after ${Math.round(inPhaseMs / 1_000)} s; the deadline is ${limitMs / 1_000} s`,
       "look at the run in Cloudsquid; `billhook retry` asks after it again",
     );
-    return refused({ ...state, status, since: clock.now().toISOString(), polls: 0 }, fault);
+    return refused({ ...seen, since: clock.now().toISOString(), polls: 0 }, fault);
+  }
+
+  function running(state: State, rowId: string | null, runId: string): Running {
+    const since = clock.now().toISOString();
+    return { ...carried(state), step: "running", rowId, runId, status: null, phase: "pending", since, polls: 0 };
+  }
+
+  function of({ runId, rowId }: { readonly runId?: string; readonly rowId: string | null }): string {
+    return `${options.name}: run ${runId ?? "(unnamed)"} of row ${rowId ?? "(unnamed)"}`;
+  }
+
+  /** With a row, a person's retry starts another run on it; without, it sends the document again. */
+  function failed(state: State, rowId: string | null, row: Row): Progress {
+    const said = shortText(row.json.errorMessage, 300);
+    const run = of({ ...carried(state), rowId });
+    const fault = permanent("cloudsquid.failed", `the service could not read it: status error${said === null ? "" : `: ${said}`} (${run})`);
+    const memo = carried(state);
+    return refused(rowId === null ? { ...memo, step: "upload", lost: 0 } : { ...memo, step: "uploaded", rowId, lost: 0 }, fault);
   }
 
   function going(state: State, waitMs: number): Progress {
     return { is: "going", memo: state, nextAt: new Date(clock.now().getTime() + waitMs) };
   }
 
-  /** Half as long again after each poll, a quarter more or less at random. */
   function wait(state: Running): Progress {
-    const { firstMs, longestMs } = options.poll;
-    const plain = Math.min(longestMs, firstMs * 1.5 ** Math.min(state.polls, 30));
-    return going(state, Math.min(longestMs, plain * (0.75 + clock.random() / 2)));
+    return going(state, pollWaitMs(state.polls, options.poll, GROWTH, clock.random()));
   }
 
   return {
     name: options.name,
     grain: options.encoding === "attachments" ? "attachment" : "message",
-    accepts: (contentType, filename) => submittedType(contentType, filename) !== null,
+    // What is to be refused has to become a document first; a mail's parts go by themselves.
+    accepts: (contentType, filename) =>
+      submittedType(contentType, filename, unsupported) !== null || (unsupported === "refuse" && !/^message\/rfc822\b/i.test(contentType)),
     advance: (document, memo, _key, signal) => {
-      const state = stateOf(memo);
+      const state = putBack(stateOf(memo));
       switch (state.step) {
         case "upload":
-          return upload(document, state, signal);
+          return begin(document, state, signal);
+        case "stored":
+          return submitStored(document, state, signal);
         case "uploaded":
           return start(state, signal);
         case "running":
@@ -210,29 +226,33 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
       }
     },
     probe: async (signal) => {
-      const judged = await ask("GET", `${api}/projects`, null, signal);
-      if (judged.is !== "answer") throw judged.fault;
-      const names = Array.isArray(judged.json) ? judged.json.map((project) => object(project).name) : [];
+      const names = await calls.projects(signal);
       const listed = names.includes(options.project) ? "is" : "is NOT";
       return { said: `key accepted; project ${JSON.stringify(options.project)} ${listed} among the ${names.length} it lists` };
     },
   };
 }
 
+/** A person has put back what was refused as ambiguous: it is sent afresh, and that is counted. */
+function putBack(state: State): State {
+  if (state.step === "running" || state.lost <= MOST_LOST) return state;
+  return { ...state, lost: 0, possiblyTwice: state.possiblyTwice + 1 };
+}
+
+function pathOf(document: Document): string {
+  return `/billhook/${tokenOf(document)}.eml`;
+}
+
 function refused(state: State, fault: Fault): Progress {
   return { is: "refused", memo: state, fault };
 }
 
-function stateOf(memo: Memo | null): State {
-  if (memo === null) return { step: "upload", lost: 0 };
-  if (memo.step === "upload" || memo.step === "uploaded" || memo.step === "running") return memo as State;
-  throw permanent(
-    "cloudsquid.memo",
-    `a memo with the step ${JSON.stringify(memo.step)} is not one of Cloudsquid`,
-    "was the service of this document changed?",
-  );
-}
-
-function stringOr(value: unknown): string | null {
-  return typeof value === "string" && value !== "" ? value : null;
+function answered(state: State, runId: string | null, row: Row): Progress {
+  const { data, json } = row;
+  const reasoning = typeof json.reasoning === "string" && json.reasoning !== "" ? json.reasoning : null;
+  return {
+    is: "answered",
+    memo: state,
+    answer: { runId, data, credits: null, reasoning, review: json.review ?? null, raw: json },
+  };
 }

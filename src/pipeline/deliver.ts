@@ -1,6 +1,6 @@
 /** The step that hands a document's result to one sink and keeps the receipt. */
 import { permanent } from "../base/errors.ts";
-import type { Delivery } from "../sink/sink.ts";
+import type { Delivered, Delivery } from "../sink/sink.ts";
 import type { ResultRecord } from "../store/record.ts";
 import { type Opened, openDocument } from "./document.ts";
 import type { Step } from "./step.ts";
@@ -26,11 +26,18 @@ export const deliver: Step = async (task, works, signal) => {
     throw permanent("deliver.no-result", `the ledger has no result for document ${document}`, "restore the ledger from a backup");
   const opened = await openDocument(document, works);
   const arrivals = await works.ledger.arrivals(opened.message.id);
-  const receipt = await sink.deliver(deliveryOf(key, opened, result, arrivals[0]?.origin.mailbox ?? ""), key, signal);
+  const invoices = (await works.services.get(result.service)?.mapping.apply(result.data)) ?? [];
+  const delivery = deliveryOf(key, opened, { ...result, invoices }, arrivals[0]?.origin.mailbox ?? "");
+  const receipt = await sink.deliver(delivery, key, signal);
   return { is: "done", growth: { receipt: { key, document, sink: name, receipt } } };
 };
 
-function deliveryOf(key: string, { record, message, parts, document }: Opened, result: ResultRecord, mailbox: string): Delivery {
+function deliveryOf(
+  key: string,
+  { record, message, parts, document }: Opened,
+  result: ResultRecord & Pick<Delivered, "invoices">,
+  mailbox: string,
+): Delivery {
   const attachments = parts.filter((part) => part.role === "attachment");
   const { messageId, from, to, subject, date } = document.facts;
   return {
@@ -43,7 +50,14 @@ function deliveryOf(key: string, { record, message, parts, document }: Opened, r
         position: record.position,
         parts: parts.map(({ id, filename, contentType, size, sha256 }) => ({ id, filename, contentType, size, sha256 })),
       },
-      extraction: { service: result.service, runId: result.runId },
+      extraction: {
+        service: result.service,
+        runId: result.runId,
+        credits: result.credits,
+        reasoning: result.reasoning,
+        review: result.review,
+      },
+      invoices: result.invoices,
       data: result.data,
     },
     attachments: document.parts.filter((piece) => attachments.some((part) => part.id === piece.id)),

@@ -17,14 +17,26 @@ const steps = { split, extract, deliver, settle } satisfies Record<TaskKind, Ste
  */
 export async function advance(task: Task, works: Works, signal: AbortSignal): Promise<Event | null> {
   if (signal.aborted) return null;
-  let outcome: Outcome;
   try {
-    outcome = await steps[task.kind](task, works, signal);
+    works.passing?.(`${task.kind} taken`);
+    const outcome = await effect(task, works, signal);
+    if (outcome === null) return null;
+    works.passing?.(`${task.kind} done`);
+    const event = await save(task, outcome, works, signal);
+    works.passing?.(`${task.kind} saved`);
+    return event;
+  } finally {
+    works.gate.left(task.subject);
+  }
+}
+
+async function effect(task: Task, works: Works, signal: AbortSignal): Promise<Outcome | null> {
+  try {
+    return await steps[task.kind](task, works, signal);
   } catch (thrown) {
     if (signal.aborted) return null;
-    outcome = retry(task, asFault(thrown, `${task.kind}.failed`), works.clock.now(), works.retry, works.clock.random());
+    return retry(task, asFault(thrown, `${task.kind}.failed`), works.clock.now(), works.retry, works.clock.random());
   }
-  return save(task, outcome, works, signal);
 }
 
 const SAVE_AGAIN_MS = 2_000;

@@ -9,7 +9,7 @@ export const split: Step = async (task, works, signal) => {
   if (message === null)
     throw permanent("split.missing", `the ledger does not know message ${task.message}`, "restore the ledger from a backup");
   const { service } = works.route;
-  const extractor = works.extractors.get(service);
+  const extractor = works.services.get(service)?.extractor;
   if (extractor === undefined)
     throw permanent("split.no-service", `there is no service ${service} in the configuration`, "add it and run `billhook retry`");
 

@@ -1,23 +1,31 @@
 /** The contract of a step: one effect for one task, with what the daemon assembled. */
 import type { Clock } from "../base/clock.ts";
 import type { Extractor } from "../extractor/extractor.ts";
+import type { Mapping } from "../invoice/mapping.ts";
 import type { Sink } from "../sink/sink.ts";
 import type { Source } from "../source/source.ts";
 import type { Outcome, Task } from "../store/record.ts";
 import type { Ledger, Spool } from "../store/store.ts";
+import type { Gate, Limits } from "./limits.ts";
 import type { RetryRule } from "./retry.ts";
+
+/** An extraction service with what its owner decided about it. */
+export type Service = { readonly extractor: Extractor; readonly limits: Limits; readonly mapping: Mapping };
 
 /** What the steps work with. Every implementation is known by its role only. */
 export type Works = {
   readonly ledger: Ledger;
   readonly spool: Spool;
   readonly sources: ReadonlyMap<string, Source>;
-  readonly extractors: ReadonlyMap<string, Extractor>;
+  readonly services: ReadonlyMap<string, Service>;
   readonly sinks: ReadonlyMap<string, Sink>;
   /** The service that reads every document and the sinks that get every result; rules to choose between several come later. */
   readonly route: { readonly service: string; readonly sinks: readonly string[] };
+  readonly gate: Gate;
   readonly retry: RetryRule;
   readonly clock: Clock;
+  /** Told before an effect, after it, and after its save: where a crash campaign kills. Absent in earnest. */
+  readonly passing?: (point: string) => void;
 };
 
 /** One effect for one task. What it throws goes to `retry`; an unknown error counts as temporary. */

@@ -5,7 +5,9 @@ import type { Invoice } from "../invoice/invoice.ts";
 import { readInvoice, sameInvoice } from "../invoice/read.ts";
 import { type Keep, typeOf } from "../message/message.ts";
 import { parse } from "../message/parse.ts";
-import type { Submission, SubmittedPiece } from "./submission.ts";
+
+export type SubmittedPiece = { readonly filename: string; readonly mimetype: string; readonly bytes: Uint8Array };
+export type Submission = { readonly filename: string; readonly pieces: readonly SubmittedPiece[]; readonly size: number };
 
 export type Reading = { readonly status: "done"; readonly data: unknown } | { readonly status: "error"; readonly result: string };
 
@@ -83,7 +85,7 @@ function startsAsPdf(bytes: Uint8Array): boolean {
   return Buffer.from(bytes.subarray(0, 1_024)).includes("%PDF-");
 }
 
-/** One invoice as a table of the service would hold it: flat, snake case, amounts as decimal strings. */
+/** One invoice as a table of either service would hold it: flat, snake case, amounts as decimal strings. */
 function fields({ invoice, format, file }: Found): { readonly [field: string]: unknown } {
   return {
     invoice_number: invoice.number,

@@ -50,7 +50,8 @@ export function createFileSink(options: FileSinkOptions): Sink {
   const probe: Sink["probe"] = async () => {
     try {
       const standing = await nearest(directory);
-      await access(join(standing, "."), constants.W_OK | constants.X_OK);
+      // The dot: a file of that name is no directory.
+      await access(`${standing}/.`, constants.W_OK | constants.X_OK);
       return { said: standing === directory ? `${directory} can be written` : `${directory} can be made` };
     } catch (thrown) {
       throw cannotWrite(name, directory, thrown);

@@ -1,4 +1,5 @@
 /** The role of a sink: it takes a delivery to where its owner wants it and gives back a receipt. */
+import type { Invoice } from "../invoice/invoice.ts";
 import type { Address, Piece } from "../message/message.ts";
 
 /** What arrives: one JSON shape for every sink, versioned. */
@@ -29,7 +30,21 @@ export type Delivered = {
       readonly sha256: string;
     }[];
   };
-  readonly extraction: { readonly service: string; readonly runId: string | null };
+  readonly extraction: {
+    readonly service: string;
+    readonly runId: string | null;
+    /** What the run cost, in the service's own units; null where it does not say. */
+    readonly credits: number | null;
+    /** The service's own words on how it came to the answer. */
+    readonly reasoning: string | null;
+    /** What a person at the service said of the answer; null when nobody looked. */
+    readonly review: unknown;
+  };
+  /**
+   * The invoices in the answer, in the terms of EN 16931; mostly one. `unmapped` names the terms the answer has something for that
+   * could not be read.
+   */
+  readonly invoices: readonly { readonly invoice: Invoice; readonly unmapped: readonly string[] }[];
   /** The fields as the service gave them. */
   readonly data: unknown;
 };

@@ -3,7 +3,8 @@ import { type Fault, type FaultRecord, recordOf } from "../base/errors.ts";
 import type { Facts, Part } from "../message/message.ts";
 
 export type TaskKind = "split" | "extract" | "deliver" | "settle";
-export type TaskStatus = "open" | "done" | "failed";
+/** `held`: nothing is wrong, a person has to let it go (`billhook release`). */
+export type TaskStatus = "open" | "done" | "failed" | "held";
 
 /** Plain JSON a task carries from one effect to the next. */
 export type TaskMemo = { readonly [key: string]: string | number | boolean | null | readonly string[] };
@@ -21,7 +22,10 @@ export type Task = {
   readonly failingSince: string | null;
   readonly dueAt: string;
   readonly memo: TaskMemo | null;
+  /** Why it failed last, or what it waits for. */
   readonly fault: FaultRecord | null;
+  /** True when a person let it go although a limit would hold it. */
+  readonly released: boolean;
   readonly createdAt: string;
   readonly updatedAt: string;
 };
@@ -44,7 +48,24 @@ export type ResultRecord = {
   readonly service: string;
   readonly runId: string | null;
   readonly data: unknown;
+  readonly credits: number | null;
+  readonly reasoning: string | null;
+  readonly review: unknown;
   readonly raw: unknown;
+};
+
+/** What was paid for: one run, as far as we know. */
+export type RunRecord = {
+  readonly document: string;
+  readonly service: string;
+  /** Where the message was seen first. */
+  readonly mailbox: string;
+  /** null: the service gave none, or its answer was lost. */
+  readonly runId: string | null;
+  /** In the service's own units; null where it does not say, or not yet. */
+  readonly credits: number | null;
+  /** How often something for this document may have been bought a second time because an answer was lost. */
+  readonly possiblyTwice: number;
 };
 
 export type ReceiptRecord = {
@@ -63,12 +84,18 @@ export type Growth = {
   readonly tasks?: readonly NewTask[];
 };
 
-/** What became of one effect. `later` is not a failure. */
-export type Outcome =
+/**
+ * What became of one effect. `later` is not a failure; `waiting` says what it waits for. `held` waits for a person. `halted`: the
+ * whole service waits for a person, and this task with it. `run` is what the effect bought, or what is now known about it.
+ */
+export type Outcome = (
   | { readonly is: "done"; readonly memo?: TaskMemo; readonly growth?: Growth; readonly note?: string }
-  | { readonly is: "later"; readonly at: Date; readonly memo: TaskMemo; readonly note?: string }
-  | { readonly is: "retry"; readonly at: Date; readonly fault: Fault }
-  | { readonly is: "failed"; readonly fault: Fault; readonly memo?: TaskMemo };
+  | { readonly is: "later"; readonly at: Date; readonly memo: TaskMemo | null; readonly note?: string; readonly waiting?: Fault }
+  | { readonly is: "retry"; readonly at: Date; readonly fault: Fault; readonly memo?: TaskMemo | null }
+  | { readonly is: "failed"; readonly fault: Fault; readonly memo?: TaskMemo | null }
+  | { readonly is: "held"; readonly fault: Fault }
+  | { readonly is: "halted"; readonly service: string; readonly fault: Fault; readonly memo: TaskMemo | null }
+) & { readonly run?: RunRecord };
 
 /** One line of the audit trail. */
 export type Event = {
@@ -90,13 +117,24 @@ export function after(task: Task, outcome: Outcome, now: Date): Task {
   switch (outcome.is) {
     case "done":
       return { ...task, ...calm, status: "done", memo: outcome.memo ?? task.memo };
-    case "later":
-      return { ...task, ...calm, status: "open", memo: outcome.memo, dueAt: outcome.at.toISOString() };
+    case "later": {
+      const fault = outcome.waiting === undefined ? null : recordOf(outcome.waiting);
+      return { ...task, ...calm, fault, status: "open", memo: outcome.memo, dueAt: outcome.at.toISOString() };
+    }
     case "retry":
-      return { ...failing(task, outcome.fault, at), status: "open", dueAt: outcome.at.toISOString() };
+      return { ...failing(task, outcome.fault, at), status: "open", dueAt: outcome.at.toISOString(), memo: memoOf(task, outcome.memo) };
     case "failed":
-      return { ...failing(task, outcome.fault, at), status: "failed", memo: outcome.memo ?? task.memo };
+      return { ...failing(task, outcome.fault, at), status: "failed", memo: memoOf(task, outcome.memo) };
+    case "held":
+      return { ...task, ...calm, fault: recordOf(outcome.fault), status: "held" };
+    case "halted":
+      return { ...task, ...calm, fault: recordOf(outcome.fault), status: "open", memo: outcome.memo, dueAt: at };
   }
+}
+
+/** `null` is a memo too: from the beginning. */
+function memoOf(task: Task, memo: TaskMemo | null | undefined): TaskMemo | null {
+  return memo === undefined ? task.memo : memo;
 }
 
 function failing(task: Task, fault: Fault, at: string): Task {
@@ -105,15 +143,15 @@ function failing(task: Task, fault: Fault, at: string): Task {
 
 /** The line an outcome leaves in the audit trail. */
 export function eventOf(task: Task, outcome: Outcome, now: Date): Event {
-  const failed = outcome.is === "retry" || outcome.is === "failed";
+  const fault = outcome.is === "done" ? undefined : outcome.is === "later" ? outcome.waiting : outcome.fault;
   return {
     at: now.toISOString(),
     message: task.message,
     mailbox: null,
     what: `${task.kind}.${outcome.is}`,
     subject: task.subject,
-    note: failed ? outcome.fault.message : (outcome.note ?? null),
-    faultCode: failed ? outcome.fault.code : null,
+    note: fault?.message ?? ("note" in outcome ? (outcome.note ?? null) : null),
+    faultCode: fault?.code ?? null,
   };
 }
 
@@ -124,7 +162,7 @@ export type Closing = Pick<Task, "kind" | "status" | "subject">;
  * Empty while there is work left.
  */
 export function closing(tasks: readonly Closing[], arrivals: readonly string[]): readonly NewTask[] {
-  if (tasks.some((task) => task.kind !== "settle" && task.status === "open")) return [];
+  if (tasks.some((task) => task.kind !== "settle" && (task.status === "open" || task.status === "held"))) return [];
   const told = new Set(tasks.filter((task) => task.kind === "settle").map((task) => task.subject));
   return arrivals.filter((arrival) => !told.has(arrival)).map((subject) => ({ kind: "settle", subject }));
 }
@@ -134,11 +172,14 @@ export function verdictOf(tasks: readonly Closing[]): "done" | "failed" {
   return tasks.some((task) => task.kind !== "settle" && task.status !== "done") ? "failed" : "done";
 }
 
-/** The state of a message as a person is told it. */
-export type Standing = "working" | "retrying" | "done" | "failed";
+/** The state of a message as a person is told it. `held` and `failed` wait for a person, `waiting` for a limit or a paused service. */
+export type Standing = "working" | "retrying" | "waiting" | "held" | "done" | "failed";
 
-export function standingOf(tasks: readonly Pick<Task, "status" | "attempts">[]): Standing {
+export function standingOf(tasks: readonly Pick<Task, "status" | "attempts" | "fault">[]): Standing {
+  if (tasks.some((task) => task.status === "held")) return "held";
   const open = tasks.filter((task) => task.status === "open");
-  if (open.length > 0) return open.some((task) => task.attempts > 0) ? "retrying" : "working";
+  if (open.some((task) => task.attempts > 0)) return "retrying";
+  if (open.some((task) => task.fault !== null)) return "waiting";
+  if (open.length > 0) return "working";
   return tasks.some((task) => task.status === "failed") ? "failed" : "done";
 }

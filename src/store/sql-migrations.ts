@@ -116,4 +116,57 @@ const first: Migration = {
   },
 };
 
-export const migrations: Readonly<Record<string, Migration>> = { "0001-first": first };
+const money: Migration = {
+  up: async (db: Kysely<unknown>) => {
+    const schema = db.schema;
+    for (const column of ["credits", "reasoning", "review"] as const) {
+      await schema
+        .alterTable("result")
+        .addColumn(column, column === "credits" ? "real" : "text")
+        .execute();
+    }
+    await schema.alterTable("task").addColumn("run_id", "text").execute();
+    await schema
+      .alterTable("task")
+      .addColumn("released", "integer", (c) => c.notNull().defaultTo(0))
+      .execute();
+    await schema.createIndex("task_run").on("task").column("run_id").execute();
+    await schema
+      .createTable("run")
+      .addColumn("key", "text", (c) => c.primaryKey())
+      .addColumn("document", "text", (c) => c.notNull().references("document.id"))
+      .addColumn("service", "text", (c) => c.notNull())
+      .addColumn("mailbox", "text", (c) => c.notNull())
+      .addColumn("run_id", "text")
+      .addColumn("credits", "real")
+      .addColumn("possibly_twice", "integer", (c) => c.notNull())
+      .addColumn("at", "text", (c) => c.notNull())
+      .execute();
+    await schema.createIndex("run_service").on("run").columns(["service", "at"]).execute();
+    await schema.createIndex("run_document").on("run").column("document").execute();
+    await schema
+      .createTable("service")
+      .addColumn("name", "text", (c) => c.primaryKey())
+      .addColumn("paused_at", "text", (c) => c.notNull())
+      .addColumn("why", "text", (c) => c.notNull())
+      .execute();
+    await schema
+      .createTable("webhook")
+      .addColumn("service", "text", (c) => c.notNull())
+      .addColumn("event_id", "text", (c) => c.notNull())
+      .addColumn("at", "text", (c) => c.notNull())
+      .addPrimaryKeyConstraint("webhook_key", ["service", "event_id"])
+      .execute();
+    // Runs of the first version are known from the memos of their tasks.
+    await sql`UPDATE task SET run_id = json_extract(memo, '$.runId') WHERE kind = 'extract' AND memo IS NOT NULL`.execute(db);
+    await sql`
+      INSERT INTO run (key, document, service, mailbox, run_id, credits, possibly_twice, at)
+      SELECT task.subject || '/' || task.run_id, task.subject, document.service,
+             coalesce((SELECT mailbox FROM arrival WHERE arrival.message = task.message ORDER BY arrival.id LIMIT 1), ''),
+             task.run_id, NULL, 0, task.created_at
+      FROM task JOIN document ON document.id = task.subject
+      WHERE task.kind = 'extract' AND task.run_id IS NOT NULL`.execute(db);
+  },
+};
+
+export const migrations: Readonly<Record<string, Migration>> = { "0001-first": first, "0002-money": money };

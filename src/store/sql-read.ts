@@ -1,6 +1,7 @@
 /** What the ledger answers: the queries, none of which changes anything. */
-import { type Kysely, sql } from "kysely";
+import { type ExpressionBuilder, type Kysely, sql } from "kysely";
 import { standingOf } from "./record.ts";
+import type { Money } from "./sql-money.ts";
 import {
   arrivalOf,
   documentOf,
@@ -13,9 +14,20 @@ import {
   type Tables,
   taskOf,
 } from "./sql-tables.ts";
+import type { Writes } from "./sql-write.ts";
 import type { Ledger, Pulse, Summary } from "./store.ts";
 
-export type Reads = Omit<Ledger, "receive" | "receiveUnreadable" | "swept" | "save" | "reopen" | "beat" | "close">;
+export type Reads = Omit<Ledger, keyof Writes | keyof Money | "close">;
+
+/** Not what would buy at a paused service; what was bought there is still asked after. */
+function mayGoOn(e: ExpressionBuilder<Tables, "task">) {
+  const pausedService = e
+    .selectFrom("document")
+    .innerJoin("service", "service.name", "document.service")
+    .select("document.id")
+    .whereRef("document.id", "=", "task.subject");
+  return e.or([e("task.kind", "!=", "extract"), e("task.run_id", "is not", null), e.not(e.exists(pausedService))]);
+}
 
 export function readsOn(db: Kysely<Tables>): Reads {
   const tasksOf = async (message: string) =>
@@ -32,6 +44,7 @@ export function readsOn(db: Kysely<Tables>): Reads {
         .selectFrom("task")
         .selectAll()
         .where("status", "=", "open")
+        .where(mayGoOn)
         .where("due_at", "<=", now.toISOString())
         .$if(except.length > 0, (query) => query.where("id", "not in", [...except]))
         .orderBy("due_at")
@@ -46,6 +59,7 @@ export function readsOn(db: Kysely<Tables>): Reads {
         .selectFrom("task")
         .select("due_at")
         .where("status", "=", "open")
+        .where(mayGoOn)
         .$if(except.length > 0, (query) => query.where("id", "not in", [...except]))
         .orderBy("due_at")
         .limit(1)
@@ -56,11 +70,23 @@ export function readsOn(db: Kysely<Tables>): Reads {
     backlog: async () => {
       const row = await db
         .selectFrom("task")
-        .select((e) => [e.fn.countAll<number>().as("all"), e.fn.sum<number | null>(sql`attempts > 0`).as("failing")])
+        .select((e) => [
+          e.fn.countAll<number>().as("all"),
+          e.fn
+            .sum<number | null>(
+              e
+                .case()
+                .when(e.and([e("attempts", "=", 0), e("fault", "is", null), mayGoOn(e)]))
+                .then(1)
+                .else(0)
+                .end(),
+            )
+            .as("open"),
+        ])
         .where("status", "=", "open")
         .executeTakeFirstOrThrow();
-      const failing = Number(row.failing ?? 0);
-      return { open: Number(row.all) - failing, failing };
+      const open = Number(row.open ?? 0);
+      return { open, waiting: Number(row.all) - open };
     },
 
     message: async (id) => {
@@ -131,6 +157,7 @@ export function readsOn(db: Kysely<Tables>): Reads {
         open: of("open"),
         done: of("done"),
         failed: of("failed"),
+        held: of("held"),
         messages: Number(messages.n),
         unreadable: Number(unreadable.n),
       };

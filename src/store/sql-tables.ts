@@ -2,7 +2,7 @@
 import type { Generated } from "kysely";
 import type { FaultRecord } from "../base/errors.ts";
 import type { Facts, Part } from "../message/message.ts";
-import type { DocumentRecord, Event, ReceiptRecord, ResultRecord, Task, TaskKind, TaskMemo, TaskStatus } from "./record.ts";
+import type { DocumentRecord, Event, ReceiptRecord, ResultRecord, RunRecord, Task, TaskKind, TaskMemo, TaskStatus } from "./record.ts";
 import type { ArrivalRecord, MailboxRecord, MessageRecord } from "./store.ts";
 
 export type Tables = {
@@ -33,7 +33,30 @@ export type Tables = {
     size: number;
   };
   document: { id: string; message: string; position: number; service: string; whole: number; parts: string };
-  result: { document: string; service: string; run_id: string | null; data: string; raw: string; at: string };
+  result: {
+    document: string;
+    service: string;
+    run_id: string | null;
+    data: string;
+    credits: number | null;
+    reasoning: string | null;
+    review: string | null;
+    raw: string;
+    at: string;
+  };
+  run: {
+    /** `<document>/<run id>`: the same run is one row, however often it is told. */
+    key: string;
+    document: string;
+    service: string;
+    mailbox: string;
+    run_id: string | null;
+    credits: number | null;
+    possibly_twice: number;
+    at: string;
+  };
+  service: { name: string; paused_at: string; why: string };
+  webhook: { service: string; event_id: string; at: string };
   receipt: { key: string; document: string; sink: string; receipt: string; at: string };
   task: {
     id: Generated<number>;
@@ -46,6 +69,9 @@ export type Tables = {
     due_at: string;
     memo: string | null;
     fault: string | null;
+    /** memo.runId, where it can be searched for. */
+    run_id: string | null;
+    released: number;
     created_at: string;
     updated_at: string;
   };
@@ -78,6 +104,7 @@ export function taskOf(row: Row<Tables["task"]>): Task {
     dueAt: row.due_at,
     memo: json(row.memo) as TaskMemo | null,
     fault: json(row.fault) as FaultRecord | null,
+    released: row.released === 1,
     createdAt: row.created_at,
     updatedAt: row.updated_at,
   };
@@ -157,7 +184,13 @@ export function documentOf(row: Row<Tables["document"]>): DocumentRecord {
 }
 
 export function resultOf(row: Row<Tables["result"]>): ResultRecord {
-  return { document: row.document, service: row.service, runId: row.run_id, data: json(row.data), raw: json(row.raw) };
+  const { document, service, credits, reasoning } = row;
+  return { document, service, runId: row.run_id, data: json(row.data), credits, reasoning, review: json(row.review), raw: json(row.raw) };
+}
+
+export function runOf(row: Row<Tables["run"]>): RunRecord {
+  const { document, service, mailbox, credits } = row;
+  return { document, service, mailbox, runId: row.run_id, credits, possiblyTwice: row.possibly_twice };
 }
 
 export function receiptOf(row: Row<Tables["receipt"]>): ReceiptRecord {

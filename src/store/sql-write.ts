@@ -1,10 +1,11 @@
 /** What changes the ledger: each of these is one transaction. */
 import type { Kysely, Transaction } from "kysely";
 import { after, closing, type Event, eventOf, type Growth, type Outcome, type Task } from "./record.ts";
+import { pause, recordRun } from "./sql-money.ts";
 import { partRow, type Tables, taskOf } from "./sql-tables.ts";
 import type { CursorRecord, Ledger } from "./store.ts";
 
-export type Writes = Pick<Ledger, "receive" | "receiveUnreadable" | "swept" | "save" | "reopen" | "beat">;
+export type Writes = Pick<Ledger, "receive" | "receiveUnreadable" | "swept" | "save" | "reopen" | "release" | "beat">;
 
 export function writesOn(db: Kysely<Tables>): Writes {
   const atomically = <T>(work: (trx: Transaction<Tables>) => Promise<T>): Promise<T> => db.transaction().execute(work);
@@ -84,7 +85,9 @@ export function writesOn(db: Kysely<Tables>): Writes {
 
     save: (task, outcome, now) => atomically((trx) => save(trx, task, outcome, now)),
 
-    reopen: (message, now) => atomically((trx) => reopen(trx, message, now)),
+    reopen: (message, now) => atomically((trx) => putBack(trx, "failed", message, now)),
+
+    release: (message, now) => atomically((trx) => putBack(trx, "held", message, now)),
 
     beat: (pulse) =>
       atomically(async (trx) => {
@@ -109,10 +112,13 @@ async function save(trx: Transaction<Tables>, task: Task, outcome: Outcome, now:
       due_at: next.dueAt,
       memo: next.memo === null ? null : JSON.stringify(next.memo),
       fault: next.fault === null ? null : JSON.stringify(next.fault),
+      run_id: typeof next.memo?.runId === "string" ? next.memo.runId : null,
       updated_at: next.updatedAt,
     })
     .where("id", "=", task.id)
     .execute();
+  if (outcome.run !== undefined) await recordRun(trx, outcome.run, next.updatedAt);
+  if (outcome.is === "halted") await pause(trx, outcome.service, outcome.fault.message, next.updatedAt);
   if (outcome.is === "done" && outcome.growth !== undefined) await grow(trx, task.message, outcome.growth, next.updatedAt);
   const event = eventOf(task, outcome, now);
   await addEvent(trx, event);
@@ -120,12 +126,13 @@ async function save(trx: Transaction<Tables>, task: Task, outcome: Outcome, now:
   return event;
 }
 
-async function reopen(trx: Transaction<Tables>, message: string | null, now: Date): Promise<readonly Task[]> {
-  const failed = (
+/** Opens failed or held tasks again; what was held is not held a second time. */
+async function putBack(trx: Transaction<Tables>, from: "failed" | "held", message: string | null, now: Date): Promise<readonly Task[]> {
+  const tasks = (
     await trx
       .selectFrom("task")
       .selectAll()
-      .where("status", "=", "failed")
+      .where("status", "=", from)
       .$if(message !== null, (query) =>
         query.where((e) => e(e.fn("substr", ["message", e.lit(1), e.val(message?.length ?? 0)]), "=", message)),
       )
@@ -133,27 +140,28 @@ async function reopen(trx: Transaction<Tables>, message: string | null, now: Dat
       .execute()
   ).map(taskOf);
   const at = now.toISOString();
-  for (const task of failed) {
+  for (const { id, kind, subject, message, released } of tasks) {
     await trx
       .updateTable("task")
-      .set({ status: "open", attempts: 0, failing_since: null, fault: null, due_at: at, updated_at: at })
-      .where("id", "=", task.id)
+      .set({
+        status: "open",
+        attempts: 0,
+        failing_since: null,
+        fault: null,
+        due_at: at,
+        updated_at: at,
+        released: from === "held" || released ? 1 : 0,
+      })
+      .where("id", "=", id)
       .execute();
-    if (task.kind !== "settle") {
+    if (kind !== "settle") {
       // The verdict may change: what was told, or is about to be, is forgotten, and told again when the list is over.
-      await trx.deleteFrom("task").where("message", "=", task.message).where("kind", "=", "settle").execute();
+      await trx.deleteFrom("task").where("message", "=", message).where("kind", "=", "settle").execute();
     }
-    await addEvent(trx, {
-      at,
-      message: task.message,
-      mailbox: null,
-      what: `${task.kind}.reopened`,
-      subject: task.subject,
-      note: null,
-      faultCode: null,
-    });
+    const what = `${kind}.${from === "held" ? "released" : "reopened"}`;
+    await addEvent(trx, { at, message, mailbox: null, what, subject, note: null, faultCode: null });
   }
-  return failed;
+  return tasks;
 }
 
 async function grow(trx: Transaction<Tables>, message: string, growth: Growth, at: string): Promise<void> {
@@ -179,8 +187,9 @@ async function grow(trx: Transaction<Tables>, message: string, growth: Growth, a
       .execute();
   }
   if (growth.result !== undefined) {
-    const { document, service, runId, data, raw } = growth.result;
-    const found = { service, run_id: runId, data: JSON.stringify(data ?? null), raw: JSON.stringify(raw ?? null), at };
+    const { document, service, runId, data, credits, reasoning, review, raw } = growth.result;
+    const json = { data: JSON.stringify(data ?? null), review: JSON.stringify(review ?? null), raw: JSON.stringify(raw ?? null) };
+    const found = { service, run_id: runId, credits, reasoning, ...json, at };
     await trx
       .insertInto("result")
       .values({ document, ...found })
@@ -212,6 +221,8 @@ async function addTasks(trx: Transaction<Tables>, message: string, tasks: Growth
         due_at: at,
         memo: null,
         fault: null,
+        run_id: null,
+        released: 0,
         created_at: at,
         updated_at: at,
       })

@@ -9,6 +9,7 @@ import { makeDirectory } from "../base/files.ts";
 import { type Lock, takeLock } from "./lock.ts";
 import { ledgerDialect } from "./sql-dialect.ts";
 import { migrations } from "./sql-migrations.ts";
+import { moneyOn } from "./sql-money.ts";
 import { readsOn } from "./sql-read.ts";
 import type { Tables } from "./sql-tables.ts";
 import { writesOn } from "./sql-write.ts";
@@ -36,6 +37,8 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
     if (own) {
       await makeDirectory(directory, 0o700);
       lock = takeLock(directory, now);
+    } else if (!existsSync(file)) {
+      throw permanent("ledger.missing", `there is no ledger at ${file}`, "check state.directory, or start `billhook run` once");
     }
     database = new Database(file, { timeout: 5_000, fileMustExist: !own });
     checkVersion(database, file, own);
@@ -45,7 +48,7 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
     const db = new Kysely<Tables>({ dialect: ledgerDialect(database) });
     if (own) await migrate(db);
     return {
-      ...guarded({ ...readsOn(db), ...writesOn(db) }, file),
+      ...guarded({ ...readsOn(db), ...writesOn(db), ...moneyOn(db) }, file),
       close: async () => {
         await db.destroy();
         close();
@@ -93,11 +96,8 @@ function guarded<T extends { readonly [name: string]: (...args: never[]) => Prom
 function asLedgerFault(thrown: unknown, file: string): Fault {
   if (thrown instanceof Fault) return thrown;
   const code = (thrown as { code?: string } | null)?.code ?? "";
-  if (code === "SQLITE_CANTOPEN" && existsSync(file)) {
+  if (code === "SQLITE_CANTOPEN") {
     return permanent("ledger.unreadable", `cannot open ${file}`, "check who owns it and its directory, and their permissions", thrown);
-  }
-  if (code === "SQLITE_CANTOPEN" || code === "ENOENT") {
-    return permanent("ledger.missing", `there is no ledger at ${file}`, "check state.directory, or start `billhook run` once", thrown);
   }
   if (code === "SQLITE_FULL" || code === "ENOSPC") {
     return new Fault("ledger.full", `no space left for ${file}`, { advice: "free disk space; billhook goes on by itself", cause: thrown });

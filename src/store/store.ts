@@ -1,7 +1,7 @@
 /** The role of the store: a ledger that remembers and a spool that keeps bytes; nothing is true before it is in both. */
 import type { FaultRecord } from "../base/errors.ts";
 import type { Blob, Facts, Keep, Part } from "../message/message.ts";
-import type { DocumentRecord, Event, Outcome, ReceiptRecord, ResultRecord, Standing, Task, TaskStatus } from "./record.ts";
+import type { DocumentRecord, Event, Outcome, ReceiptRecord, ResultRecord, RunRecord, Standing, Task, TaskStatus } from "./record.ts";
 
 /** Where a message was seen. The same fields as a source's origin; the roles do not know each other. */
 export type OriginRecord = { readonly mailbox: string; readonly uidValidity: string; readonly uid: number };
@@ -49,6 +49,19 @@ export type Pulse = {
   }[];
 };
 
+export type Paused = { readonly service: string; readonly since: string; readonly why: string };
+
+export type Spending = {
+  /** `2026-03-31`, UTC. */
+  readonly day: string;
+  readonly service: string;
+  readonly mailbox: string;
+  readonly runs: number;
+  /** Sum of what the service told; null when it told nothing. */
+  readonly credits: number | null;
+  readonly possiblyTwice: number;
+};
+
 export type Summary = { readonly message: MessageRecord; readonly standing: Standing; readonly tasks: readonly Task[] };
 
 export type Received = { readonly message: string; readonly isNew: boolean; readonly event: Event };
@@ -77,13 +90,37 @@ export type Ledger = {
   readonly due: (now: Date, limit: number, except: readonly number[]) => Promise<readonly Task[]>;
   /** When the next open task is due; null when there is none. */
   readonly nextDue: (except: readonly number[]) => Promise<Date | null>;
-  /** How many open tasks are going well, and how many wait after a failure. */
-  readonly backlog: () => Promise<{ readonly open: number; readonly failing: number }>;
+  /** How many open tasks are going well, and how many wait: after a failure, for a limit, or for a paused service. */
+  readonly backlog: () => Promise<{ readonly open: number; readonly waiting: number }>;
   /** Applies an outcome: the task, what grew, the event, and the settle tasks when the list of the message is over. */
   readonly save: (task: Task, outcome: Outcome, now: Date) => Promise<Event>;
 
   /** Puts failed tasks back on the list: of the messages whose id begins with `message`, or all of them for null. The mailbox is then told anew. */
   readonly reopen: (message: string | null, now: Date) => Promise<readonly Task[]>;
+
+  /** Lets held tasks go, of the messages whose id begins with `message`; the limit does not hold them again. */
+  readonly release: (message: string, now: Date) => Promise<readonly Task[]>;
+
+  /** Nothing more is bought at this service until it is resumed; runs already bought are still asked after. */
+  readonly pause: (service: string, why: string, now: Date) => Promise<void>;
+  /** True when it had been paused. */
+  readonly resume: (service: string, now: Date) => Promise<boolean>;
+  readonly paused: () => Promise<readonly Paused[]>;
+  /** Runs bought at a service since then, and documents on their way to one. */
+  readonly bought: (
+    service: string,
+    since: Date,
+  ) => Promise<{ readonly runs: number; readonly oldest: Date | null; readonly coming: readonly string[] }>;
+  /** What was paid for, by day (UTC), service and mailbox, newest day first. */
+  readonly spending: (since: Date) => Promise<readonly Spending[]>;
+  readonly runs: (message: string) => Promise<readonly RunRecord[]>;
+  /** A webhook spoke of a run: its next poll is due now. A repeated event changes nothing. */
+  readonly hear: (heard: {
+    readonly service: string;
+    readonly eventId: string;
+    readonly runId: string | null;
+    readonly now: Date;
+  }) => Promise<"due" | "repeat" | "unknown">;
 
   readonly message: (id: string) => Promise<MessageRecord | null>;
   readonly arrivals: (message: string) => Promise<readonly ArrivalRecord[]>;

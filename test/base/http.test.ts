@@ -271,7 +271,17 @@ describe("Retry-After", () => {
   ])("%s", (value, at) => {
     expect(retryAfter({ "retry-after": value }, now)?.toISOString()).toBe(at);
   });
+  test.each([
+    ["1777888830", undefined, "2026-05-04T10:00:30.000Z"],
+    ["1777888830", "soon", "2026-05-04T10:00:30.000Z"],
+    ["1777888830", "5", "2026-05-04T10:00:05.000Z"],
+    ["1000000000", undefined, "2026-05-04T10:00:00.000Z"],
+    ["99999999999999999999999", undefined, "2026-05-05T10:00:00.000Z"],
+  ])("X-RateLimit-Reset: %s with Retry-After: %s", (reset, wait, at) => {
+    const headers = { "x-ratelimit-reset": reset, ...(wait === undefined ? {} : { "retry-after": wait }) };
+    expect(retryAfter(headers, now)?.toISOString()).toBe(at);
+  });
   test.each(["", "soon", "-5", "1.5", "tomorrow GMT"])("%s says nothing", (value) => {
-    expect(retryAfter({ "retry-after": value }, now)).toBeNull();
+    expect(retryAfter({ "retry-after": value, "x-ratelimit-reset": value }, now)).toBeNull();
   });
 });

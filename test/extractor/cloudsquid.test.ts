@@ -169,7 +169,9 @@ describe("waiting", () => {
     const { advance, clock } = await service((_, response) => json(response, 404, {}));
     expect(await faultOf(advance(running()))).toMatchObject({ code: "cloudsquid.not-found", temporary: true });
     clock.pass(180_001);
-    expect(await faultOf(advance(running()))).toMatchObject({ code: "cloudsquid.not-found", temporary: false });
+    const over = await advance(running());
+    expect(over).toMatchObject({ is: "refused", fault: { code: "cloudsquid.not-found", temporary: false } });
+    expect(over.memo, "a retry buys another run, and the one before is not forgotten").toMatchObject({ step: "upload", runId: "run-1" });
   });
 });
 
@@ -177,7 +179,6 @@ describe("an error", () => {
   test.each([
     [400, "cloudsquid.refused", false],
     [401, "cloudsquid.unauthorized", true],
-    [402, "cloudsquid.unauthorized", true],
     [403, "cloudsquid.unauthorized", true],
     [404, "cloudsquid.not-found", true],
     [408, "cloudsquid.unavailable", true],
@@ -185,8 +186,6 @@ describe("an error", () => {
     [422, "cloudsquid.refused", false],
     [425, "cloudsquid.unavailable", true],
     [429, "cloudsquid.unavailable", true],
-    [500, "cloudsquid.unavailable", true],
-    [504, "cloudsquid.unavailable", true],
     [302, "cloudsquid.redirected", true],
   ])("%i at the upload is %s, temporary: %s", async (status, code, temporary) => {
     const { advance, server } = await service((_, response) => json(response, status, { errorMessage: "a reason" }, { location: "/" }));
@@ -194,6 +193,13 @@ describe("an error", () => {
     expect(fault).toMatchObject({ code, temporary, message: expect.stringContaining(`${status}: a reason`) });
     expect(fault.message).not.toContain("sesame");
     expect(server.asked).toHaveLength(1);
+  });
+
+  test("402 at any step halts the service and forgets nothing", async () => {
+    const { advance } = await service((_, response) => json(response, 402, { errorMessage: "no credits" }));
+    expect(await advance(null)).toMatchObject({ is: "halted", memo: { step: "upload", lost: 0 }, fault: { temporary: true } });
+    expect(await advance({ step: "uploaded", rowId: "row-1", lost: 0 })).toMatchObject({ is: "halted", memo: { rowId: "row-1" } });
+    expect(await advance(running())).toMatchObject({ is: "halted", memo: { runId: "run-1" } });
   });
 
   test.each(["<html>", '{"message":"Dear Sir"}', '{"errorMessage":{"a":1}}', "[", ""])(

@@ -1,7 +1,6 @@
 /** The sandbox answers from the bytes alone: which invoices count when several pieces hold one. */
 import { describe, expect, test } from "vitest";
-import { readSubmitted } from "../../src/sandbox/answer.ts";
-import type { SubmittedPiece } from "../../src/sandbox/submission.ts";
+import { readSubmitted, type SubmittedPiece } from "../../src/sandbox/answer.ts";
 import { RAW, UBL } from "../extractor/documents.ts";
 import { buildPdf } from "../invoice/pdf.ts";
 

@@ -50,7 +50,7 @@ describe("the three steps", () => {
     expect(await poll(id)).toMatchObject({ status: "running", data: {} });
     clock.pass(2_000);
     expect(await poll(id)).toMatchObject({ status: "done", data: { invoice_number: "RE-2026-0815" }, row_id: row });
-    expect(sandbox.counts()).toEqual({ uploads: 1, runs: 1, polls: 3, rows: [{ row_id: row, filename: "invoice.xml", runs: 1 }] });
+    expect(sandbox.counts()).toMatchObject({ uploads: 1, runs: 1, polls: 3, rows: [{ row_id: row, filename: "invoice.xml", runs: 1 }] });
   });
 
   test("a synchronous extraction answers at once", async () => {
@@ -226,6 +226,29 @@ describe("faults on order", () => {
     }
   });
 
+  test("an error under status 200, and nothing is done", async () => {
+    sandbox.faults.add({ call: "upload", errorIn200: true });
+    expect(await ask("POST", at("/files"), xml)).toMatchObject({ status: 200, json: { errorMessage: expect.any(String) } });
+    expect(sandbox.counts().uploads).toBe(0);
+  });
+
+  test("an answer of 300 MB, sent no faster than it is read; an answer that is never finished", async () => {
+    sandbox.faults.add({ call: "projects", hugeBody: true });
+    const huge = await fetch(`${sandbox.url}/projects`, { headers: { "X-API-Key": "key" } });
+    let size = 0;
+    for await (const chunk of huge.body ?? []) size += chunk.length;
+    expect(size).toBeGreaterThan(300 * 1024 * 1024);
+
+    sandbox.faults.add({ call: "projects", neverEnding: true });
+    const endless = await fetch(`${sandbox.url}/projects`, { headers: { "X-API-Key": "key" } });
+    const reader = endless.body?.getReader();
+    expect((await reader?.read())?.value?.length).toBeGreaterThan(10);
+    const more = reader?.read();
+    const seen = expect(more).rejects.toThrow();
+    await sandbox.stop();
+    await seen;
+  });
+
   test("hang: no answer until the sandbox stops", async () => {
     sandbox.faults.add({ call: "projects", hang: true });
     const hanging = ask("GET", "/projects");
@@ -241,7 +264,13 @@ test("the command prints where it listens and the key, and stops when it is told
   const stop = new AbortController();
   const lines: string[] = [];
   const ended = sandboxCommand({ port: 0, key: "shown" }, (line) => lines.push(line), stop.signal);
-  await expect.poll(() => lines).toEqual([expect.stringMatching(/^url: http:\/\/127\.0\.0\.1:\d+\/api$/), "key: shown"]);
+  await expect
+    .poll(() => lines)
+    .toEqual([
+      expect.stringMatching(/^url: http:\/\/127\.0\.0\.1:\d+\/api$/),
+      expect.stringMatching(/^extend: http:\/\/127\.0\.0\.1:\d+$/),
+      "key: shown",
+    ]);
   const projects = `${lines[0]?.slice("url: ".length)}/projects`;
   expect((await fetch(projects, { headers: { "X-API-Key": "shown" } })).status).toBe(200);
   stop.abort();

@@ -1,7 +1,5 @@
 /** What may be uploaded: Cloudsquid's Document schema, checked as strictly as its documentation is written, and its pieces. */
-
-export type SubmittedPiece = { readonly filename: string; readonly mimetype: string; readonly bytes: Uint8Array };
-export type Submission = { readonly filename: string; readonly pieces: readonly SubmittedPiece[]; readonly size: number };
+import type { Submission, SubmittedPiece } from "./answer.ts";
 
 /** The closed list of the documentation. */
 const MIMETYPES = new Set([
@@ -23,7 +21,7 @@ const MIMETYPES = new Set([
 ]);
 
 /** The submission, or the sentence that says what is wrong with it. GUESS: the parts of a `multipart` are Documents themselves. */
-export function readSubmission(json: unknown): Submission | string {
+export function readDocument(json: unknown): Submission | string {
   const head = readHead(json, "");
   if (typeof head === "string") return head;
   if (head.fileType === "binary") {

@@ -1,12 +1,10 @@
-/** The sandbox's memory: rows and their runs, how far each run has come by the clock, and the limits that keep it small. */
+/** The memory of the Cloudsquid half: rows and their runs, how far each run has come by the clock, and the limits that keep it small. */
 import { randomUUID } from "node:crypto";
 import type { Clock } from "../base/clock.ts";
-import { type Reading, readSubmitted } from "./answer.ts";
-import type { Submission } from "./submission.ts";
+import { type Reading, readSubmitted, type Submission } from "./answer.ts";
+import { type Pace, phaseOf } from "./pace.ts";
 
 export type Place = { readonly project: string; readonly table: string };
-
-export type Pace = { readonly pendingMs: number; readonly runningMs: number };
 
 export type Row = Place & {
   readonly id: string;
@@ -111,10 +109,8 @@ export function createRows(options: RowsOptions): Rows {
       return run && at(place, run.row) ? run : null;
     },
     look: async (run) => {
-      const passedMs = clock.now().getTime() - run.startedMs;
-      if (passedMs < pace.pendingMs) return dataRow(run.row, { status: "pending", data: {} });
-      if (passedMs < pace.pendingMs + pace.runningMs) return dataRow(run.row, { status: "running", data: {} });
-      return read(run.row);
+      const phase = phaseOf(pace, run.startedMs, clock);
+      return phase === "over" ? read(run.row) : dataRow(run.row, { status: phase, data: {} });
     },
     read,
     all: () => [...rows.values()],

@@ -1,0 +1,197 @@
+/** Manners towards one service: no more calls a second than agreed, none before it lets us back, and rest while it is down. */
+import type { Clock } from "./clock.ts";
+import { Fault } from "./errors.ts";
+import { type Http, type HttpRequest, type HttpResponse, retryAfter } from "./http.ts";
+
+export type MannersOptions = {
+  /** Who is called, for errors: `cloudsquid`. */
+  readonly name: string;
+  /** Calls a second of each category (`HttpRequest.category`), spread evenly; a category without a rate is not slowed down. */
+  readonly rates: Readonly<Record<string, number>>;
+  readonly breaker: BreakerOptions;
+};
+
+export type BreakerOptions = {
+  /** After how many failures in a row the service gets a rest. */
+  readonly failures: number;
+  /** The first rest; doubled each time the service does not answer at its end either. */
+  readonly firstMs: number;
+  readonly longestMs: number;
+};
+
+/** Moments are milliseconds since 1970, as `Date.getTime` gives them. */
+export type Breaker = {
+  /** The service's failures in a row. */
+  readonly failures: number;
+  readonly failingSince: number | null;
+  /** Null while calls go through. */
+  readonly rest: { readonly until: number; readonly lengthMs: number } | null;
+};
+
+export const CLOSED: Breaker = { failures: 0, failingSince: null, rest: null };
+
+/** The breaker after a call it had let through. Pure. */
+export function afterCall(breaker: Breaker, answered: boolean, now: number, options: BreakerOptions): Breaker {
+  if (answered) return CLOSED;
+  const failures = breaker.failures + 1;
+  const failingSince = breaker.failingSince ?? now;
+  if (breaker.rest === null && failures < options.failures) return { failures, failingSince, rest: null };
+  const lengthMs = breaker.rest === null ? options.firstMs : Math.min(options.longestMs, 2 * breaker.rest.lengthMs);
+  return { failures, failingSince, rest: { until: now + lengthMs, lengthMs } };
+}
+
+/** When the `nth` caller turned away (from 0) may come back, so that all of them together keep to the rate. Pure. */
+export function comeBackAt(until: number, nth: number, intervalMs: number, random: number): Date {
+  return new Date(until + (nth + random) * (intervalMs || UNHURRIED_MS));
+}
+
+/** Between callers of a category without a rate. */
+const UNHURRIED_MS = 100;
+
+/** The calls of one category. */
+type Lane = {
+  readonly category: string;
+  readonly intervalMs: number;
+  /** When the next call may be sent. */
+  freeAt: number;
+  /** The service said: not before. */
+  closedUntil: number;
+  turnedAway: number;
+  /** Ends when the last caller in line has been let through or has gone away. */
+  last: Promise<void>;
+  readonly waiting: Set<AbortController>;
+};
+
+/** The service itself is in trouble; what a proxy garbles, and what we break ourselves, is not its failure. */
+const TROUBLE = new Set(["http.unreachable", "http.interrupted", "http.ambiguous"]);
+
+/**
+ * The same calls, first come first served within their category. Two more temporary Faults, with `retryAt`, both thrown before
+ * anything is sent and no failure of what was to be sent:
+ * - `http.rate-limited`: a 429 with Retry-After or X-RateLimit-Reset closed the category.
+ * - `http.resting`: the service failed too often in a row (5xx, no connection, no answer). When its rest is over exactly one call is
+ *   let through: its answer ends the rest, its failure doubles it.
+ * The wait for one's turn is not part of the call's deadline.
+ */
+export function mannered(http: Http, options: MannersOptions, clock: Clock): Http {
+  const { name } = options;
+  const lanes = new Map<string, Lane>();
+  let breaker = CLOSED;
+  let testing = false;
+  let closed = false;
+  const now = () => clock.now().getTime();
+
+  function laneOf({ category, method }: HttpRequest): Lane {
+    const wanted = category ?? (method === "GET" ? "read" : "write");
+    const known = lanes.get(wanted);
+    if (known) return known;
+    const rate = options.rates[wanted];
+    const intervalMs = rate === undefined ? 0 : 1_000 / rate;
+    const last = Promise.resolve();
+    const lane = { category: wanted, intervalMs, freeAt: 0, closedUntil: 0, turnedAway: 0, last, waiting: new Set<AbortController>() };
+    lanes.set(wanted, lane);
+    return lane;
+  }
+
+  function turnAway(lane: Lane, until: number, code: string, why: string): Fault {
+    const retryAt = comeBackAt(until, lane.turnedAway, lane.intervalMs, clock.random());
+    lane.turnedAway += 1;
+    return new Fault(code, `${name} ${why}; next try at ${retryAt.toISOString()}`, { retryAt });
+  }
+
+  /** Why a call cannot be made now; null when it can. */
+  function obstacle(lane: Lane): Fault | null {
+    if (lane.closedUntil > now()) {
+      const until = new Date(lane.closedUntil).toISOString();
+      return turnAway(lane, lane.closedUntil, "http.rate-limited", `wants no more calls of the kind "${lane.category}" before ${until}`);
+    }
+    if (breaker.rest === null || (!testing && breaker.rest.until <= now())) return null;
+    const until = testing ? now() + options.breaker.firstMs : breaker.rest.until;
+    const since = new Date(breaker.failingSince ?? now()).toISOString();
+    return turnAway(lane, until, "http.resting", `does not answer since ${since}`);
+  }
+
+  async function awaitTurn(lane: Lane, signal: AbortSignal): Promise<void> {
+    const before = lane.last;
+    const { promise: left, resolve: leave } = Promise.withResolvers<void>();
+    lane.last = before.then(() => left);
+    const away = new AbortController();
+    const stop = () => away.abort();
+    signal.addEventListener("abort", stop, { once: true });
+    if (signal.aborted) stop();
+    lane.waiting.add(away);
+    try {
+      await either(before, away.signal);
+      // A clock that was put back must not hold the line.
+      const waitMs = Math.min(lane.freeAt - now(), lane.intervalMs);
+      if (waitMs > 0) await clock.sleep(waitMs, away.signal);
+      if (signal.aborted || closed) throw new Fault("http.stopped", `${name}: stopped before it was sent`);
+      if (away.signal.aborted) throw obstacle(lane) ?? new Fault("http.stopped", `${name}: put off before it was sent`);
+      lane.freeAt = now() + lane.intervalMs;
+    } finally {
+      lane.waiting.delete(away);
+      signal.removeEventListener("abort", stop);
+      leave();
+    }
+  }
+
+  function sendAway(lane: Lane): void {
+    for (const waiting of lane.waiting) waiting.abort();
+  }
+
+  function note(answered: boolean, test: boolean): void {
+    // What was sent before the rest began says nothing about its end.
+    if (breaker.rest !== null && !test) return;
+    breaker = afterCall(breaker, answered, now(), options.breaker);
+    if (breaker.rest !== null) for (const lane of lanes.values()) sendAway(lane);
+  }
+
+  async function send(request: HttpRequest, signal: AbortSignal, lane: Lane, test: boolean): Promise<HttpResponse> {
+    const response = await http.call(request, signal).catch((thrown: unknown) => {
+      if (thrown instanceof Fault && TROUBLE.has(thrown.code) && !signal.aborted) note(false, test);
+      throw thrown;
+    });
+    note(response.status < 500, test);
+    const until = response.status === 429 ? retryAfter(response.headers, clock.now()) : null;
+    if (until !== null && until.getTime() > now()) {
+      lane.closedUntil = Math.max(lane.closedUntil, until.getTime());
+      sendAway(lane);
+    }
+    return response;
+  }
+
+  return {
+    call: async (request, signal) => {
+      const lane = laneOf(request);
+      const fault = obstacle(lane);
+      if (fault !== null) throw fault;
+      lane.turnedAway = 0;
+      const test = breaker.rest !== null;
+      if (test) testing = true;
+      try {
+        await awaitTurn(lane, signal);
+        return await send(request, signal, lane, test);
+      } finally {
+        if (test) testing = false;
+      }
+    },
+    close: () => {
+      closed = true;
+      for (const lane of lanes.values()) sendAway(lane);
+      return http.close();
+    },
+  };
+}
+
+/** Resolves when the promise does, or the signal is aborted. */
+function either(promise: Promise<void>, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    signal.addEventListener("abort", done);
+    promise.then(done);
+    if (signal.aborted) done();
+  });
+}

@@ -1,0 +1,109 @@
+/** The calls to Extend's API (version 2026-02-09) that an extraction is made of. */
+import type { Clock } from "../base/clock.ts";
+import { Fault } from "../base/errors.ts";
+import type { Http, HttpBody, HttpRequest } from "../base/http.ts";
+import { type Judged, judge, unexpected } from "./extend-answer.ts";
+import { formOf, type NamedFile } from "./extend-files.ts";
+import { idIfOurs } from "./extend-run.ts";
+import { type JsonObject, object } from "./json.ts";
+
+export type ApiOptions = {
+  readonly name: string;
+  /** The region's: `https://api.extend.ai`. */
+  readonly url: string;
+  readonly apiKey: string;
+  /** Only a key of an organization needs it. */
+  readonly workspace: string | null;
+};
+
+export type Api = {
+  /** A GET. What may pass is thrown. */
+  readonly read: (path: string, signal: AbortSignal) => Promise<Exclude<Judged, { is: "unclear" }>>;
+  /** A POST of JSON that makes or changes something; `unclear` also when the answer was lost. */
+  readonly write: (path: string, body: JsonObject, signal: AbortSignal) => Promise<Judged>;
+  readonly upload: (file: NamedFile, signal: AbortSignal) => Promise<Judged>;
+  /** The runs of this key not older than `since`, oldest first. */
+  readonly find: (key: string, since: Date, signal: AbortSignal) => Promise<Found | Extract<Judged, { is: "refused" | "halted" }>>;
+  /** How a call is named in faults. */
+  readonly place: (method: HttpRequest["method"], path: string) => string;
+};
+
+/** `all`: the list was read back to `since`, so that what is not found is not in it. */
+export type Found = { readonly is: "found"; readonly runs: readonly string[]; readonly all: boolean };
+
+/** `category`: the rate limit it falls under. GUESS: that an upload falls under WRITE. */
+type Sent = { readonly body: HttpBody; readonly type: string; readonly category: "write" | "run" };
+
+const PAGE = 100;
+const MOST_PAGES = 50;
+
+export function createApi(options: ApiOptions, deps: { readonly clock: Clock; readonly http: Http }): Api {
+  const base = options.url.replace(/\/+$/, "");
+  const place: Api["place"] = (method, path) => `${options.name}: ${method} ${path.split("?", 1)[0]}`;
+
+  async function ask(method: "GET" | "POST", path: string, signal: AbortSignal, sent?: Sent): Promise<Judged> {
+    const headers = {
+      authorization: `Bearer ${options.apiKey}`,
+      "x-extend-api-version": "2026-02-09",
+      accept: "application/json",
+      ...(options.workspace === null ? {} : { "x-extend-workspace-id": options.workspace }),
+      ...(sent ? { "content-type": sent.type } : {}),
+    };
+    const response = await deps.http.call(
+      { method, url: `${base}${path}`, headers, ...(sent ? { body: sent.body, category: sent.category } : {}) },
+      signal,
+    );
+    return judge(place(method, path), response, deps.clock.now());
+  }
+
+  async function read(path: string, signal: AbortSignal) {
+    const judged = await ask("GET", path, signal);
+    if (judged.is === "unclear") throw judged.fault;
+    return judged;
+  }
+
+  async function write(path: string, body: JsonObject, signal: AbortSignal): Promise<Judged> {
+    try {
+      const category = path === "/extract" || path === "/extract_runs" ? "run" : "write";
+      return await ask("POST", path, signal, { body: Buffer.from(JSON.stringify(body)), type: "application/json", category });
+    } catch (thrown) {
+      if (thrown instanceof Fault && thrown.code === "http.ambiguous") return { is: "unclear", fault: thrown };
+      throw thrown;
+    }
+  }
+
+  async function find(key: string, since: Date, signal: AbortSignal): ReturnType<Api["find"]> {
+    const runs: string[] = [];
+    let token = "";
+    for (let page = 0; page < MOST_PAGES; page += 1) {
+      const query = new URLSearchParams({ sortBy: "createdAt", sortDir: "desc", maxPageSize: String(PAGE) });
+      if (token !== "") query.set("nextPageToken", token);
+      const judged = await read(`/extract_runs?${query}`, signal);
+      if (judged.is !== "answer") return judged;
+      const { data, nextPageToken } = judged.json;
+      if (!Array.isArray(data)) throw unexpected(place("GET", "/extract_runs"), judged.json, "a list of runs");
+      runs.unshift(
+        ...data
+          .map((run) => idIfOurs(run, key))
+          .filter((id) => id !== null)
+          .reverse(),
+      );
+      const reached = Date.parse(String(object(data.at(-1)).createdAt));
+      const last = typeof nextPageToken !== "string" || nextPageToken === "";
+      if (last || reached < since.getTime()) return { is: "found", runs, all: true };
+      token = nextPageToken;
+    }
+    return { is: "found", runs, all: false };
+  }
+
+  return {
+    read,
+    write,
+    find,
+    place,
+    upload: (file, signal) => {
+      const form = formOf(file);
+      return ask("POST", "/files/upload", signal, { body: form, type: form.contentType, category: "write" });
+    },
+  };
+}

@@ -1,0 +1,127 @@
+/** The ledger's part on money: runs bought, services paused, and webhooks heard. */
+import { type Kysely, sql, type Transaction } from "kysely";
+import type { RunRecord } from "./record.ts";
+import { runOf, type Tables } from "./sql-tables.ts";
+import type { Ledger } from "./store.ts";
+
+export type Money = Pick<Ledger, "pause" | "resume" | "paused" | "bought" | "spending" | "runs" | "hear">;
+
+/** How long an event id is remembered; a service does not repeat one for longer. */
+const EVENTS_MS = 7 * 86_400_000;
+
+export function moneyOn(db: Kysely<Tables>): Money {
+  return {
+    pause: async (service, why, now) => pause(db, service, why, now.toISOString()),
+
+    resume: async (service) => {
+      const { numDeletedRows } = await db.deleteFrom("service").where("name", "=", service).executeTakeFirst();
+      return numDeletedRows > 0n;
+    },
+
+    paused: async () => {
+      const rows = await db.selectFrom("service").selectAll().orderBy("name").execute();
+      return rows.map(({ name, paused_at, why }) => ({ service: name, since: paused_at, why }));
+    },
+
+    bought: async (service, since) => {
+      const { runs, oldest } = await db
+        .selectFrom("run")
+        .select((e) => [e.fn.countAll<number>().as("runs"), e.fn.min<string | null>("at").as("oldest")])
+        .where("service", "=", service)
+        .where("at", ">=", since.toISOString())
+        .executeTakeFirstOrThrow();
+      const coming = await db
+        .selectFrom("task")
+        .innerJoin("document", "document.id", "task.subject")
+        .select("task.subject")
+        .where("task.kind", "=", "extract")
+        .where("task.status", "=", "open")
+        .where("task.run_id", "is", null)
+        .where("task.memo", "is not", null)
+        .where("document.service", "=", service)
+        .execute();
+      return { runs: Number(runs), oldest: oldest === null ? null : new Date(oldest), coming: coming.map(({ subject }) => subject) };
+    },
+
+    spending: async (since) => {
+      const day = sql<string>`substr(at, 1, 10)`;
+      const rows = await db
+        .selectFrom("run")
+        .select((e) => [
+          day.as("day"),
+          "service",
+          "mailbox",
+          e.fn.countAll<number>().as("runs"),
+          e.fn.sum<number | null>("credits").as("credits"),
+          e.fn.sum<number>("possibly_twice").as("possiblyTwice"),
+        ])
+        .where("at", ">=", since.toISOString())
+        .groupBy([day, "service", "mailbox"])
+        .orderBy(day, "desc")
+        .orderBy("service")
+        .orderBy("mailbox")
+        .execute();
+      return rows.map((row) => ({ ...row, runs: Number(row.runs), possiblyTwice: Number(row.possiblyTwice) }));
+    },
+
+    runs: async (message) =>
+      (
+        await db
+          .selectFrom("run")
+          .innerJoin("document", "document.id", "run.document")
+          .selectAll("run")
+          .where("document.message", "=", message)
+          .orderBy("run.at")
+          .orderBy("run.key")
+          .execute()
+      ).map(runOf),
+
+    hear: ({ service, eventId, runId, now }) =>
+      db.transaction().execute(async (trx) => {
+        const at = now.toISOString();
+        await trx
+          .deleteFrom("webhook")
+          .where("at", "<", new Date(now.getTime() - EVENTS_MS).toISOString())
+          .execute();
+        const { numInsertedOrUpdatedRows: isNew } = await trx
+          .insertInto("webhook")
+          .values({ service, event_id: eventId, at })
+          .onConflict((c) => c.doNothing())
+          .executeTakeFirst();
+        if (isNew === 0n) return "repeat";
+        if (runId === null) return "unknown";
+        const { numUpdatedRows } = await trx
+          .updateTable("task")
+          .set({ due_at: at })
+          .where("kind", "=", "extract")
+          .where("status", "=", "open")
+          .where("run_id", "=", runId)
+          .executeTakeFirst();
+        return numUpdatedRows > 0n ? "due" : "unknown";
+      }),
+  };
+}
+
+/** Paused already: the first reason stands. */
+export async function pause(db: Kysely<Tables> | Transaction<Tables>, name: string, why: string, at: string): Promise<void> {
+  await db
+    .insertInto("service")
+    .values({ name, paused_at: at, why })
+    .onConflict((c) => c.column("name").doNothing())
+    .execute();
+}
+
+/** One row a run: told again, only what was not known is added. */
+export async function recordRun(trx: Transaction<Tables>, run: RunRecord, at: string): Promise<void> {
+  const { document, service, mailbox, runId, credits, possiblyTwice } = run;
+  await trx
+    .insertInto("run")
+    .values({ key: `${document}/${runId ?? ""}`, document, service, mailbox, run_id: runId, credits, possibly_twice: possiblyTwice, at })
+    .onConflict((c) =>
+      c.column("key").doUpdateSet((e) => ({
+        credits: e.fn.coalesce("excluded.credits", "run.credits"),
+        possibly_twice: sql<number>`max(excluded.possibly_twice, run.possibly_twice)`,
+      })),
+    )
+    .execute();
+}

@@ -1,0 +1,101 @@
+/** The web server of the daemon: where webhooks come in. Loopback unless its owner says otherwise. */
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { asFault, Fault, permanent, reasonOf } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+
+export type WebOptions = {
+  readonly host: string;
+  /** 0 picks a free one. */
+  readonly port: number;
+  readonly log: Logger;
+  readonly routes: readonly Route[];
+};
+
+/** Answers requests of one method below one path; `rest` is what follows the path. */
+export type Route = {
+  readonly method: "GET" | "POST";
+  /** Ends in a slash. */
+  readonly path: string;
+  readonly answer: (
+    request: { readonly rest: string; readonly headers: IncomingMessage["headers"]; readonly body: Uint8Array },
+    signal: AbortSignal,
+  ) => Promise<Reply>;
+};
+
+export type Reply = { readonly status: number; readonly json: unknown };
+
+export type Web = { readonly port: number; readonly stop: () => Promise<void> };
+
+/** A webhook that holds a whole run can be large; anything larger comes as a signed data URL. */
+const LARGEST_BODY = 16 * 1024 * 1024;
+const REQUEST_MS = 30_000;
+
+/** Throws `web.port` when the port cannot be had. */
+export async function startWeb({ host, port, log, routes }: WebOptions): Promise<Web> {
+  const stopping = new AbortController();
+  const server = createServer({ requestTimeout: REQUEST_MS, headersTimeout: REQUEST_MS, keepAliveTimeout: 5_000 }, (request, response) => {
+    answer(request, routes, stopping.signal)
+      .catch((thrown: unknown): Reply => {
+        const fault = asFault(thrown, "web.failed");
+        if (fault.code === "web.too-large") return { status: 413, json: { error: fault.message } };
+        log.event("error", "web.trouble", { fault: fault.code, why: fault.message });
+        return { status: 500, json: { error: "billhook could not answer; see its log" } };
+      })
+      .then((reply) => send(response, reply))
+      .catch(() => response.destroy());
+  });
+  server.maxConnections = 200;
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (thrown) =>
+      reject(
+        new Fault("web.port", `cannot listen on ${host}:${port}: ${reasonOf(thrown)}`, {
+          advice: "choose another web.port, or stop what uses it",
+          cause: thrown,
+        }),
+      ),
+    );
+    server.listen(port, host, resolve);
+  });
+  return {
+    port: (server.address() as AddressInfo).port,
+    stop: async () => {
+      stopping.abort();
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+async function answer(request: IncomingMessage, routes: readonly Route[], signal: AbortSignal): Promise<Reply> {
+  const path = new URL(request.url ?? "/", "http://localhost").pathname;
+  const there = routes.filter((route) => path.startsWith(route.path));
+  const route = there.find(({ method }) => method === request.method);
+  if (route === undefined)
+    return there.length > 0 ? { status: 405, json: { error: "method not allowed" } } : { status: 404, json: { error: "not here" } };
+  return route.answer({ rest: path.slice(route.path.length), headers: request.headers, body: await bodyOf(request) }, signal);
+}
+
+async function bodyOf(request: IncomingMessage): Promise<Uint8Array> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > LARGEST_BODY) throw permanent("web.too-large", "the body is too large");
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+function send(response: ServerResponse, { status, json }: Reply): void {
+  const body = Buffer.from(`${JSON.stringify(json)}\n`);
+  response.writeHead(status, {
+    "content-type": "application/json; charset=utf-8",
+    "content-length": body.length,
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    // The rest of a refused body is not read.
+    ...(status === 413 ? { connection: "close" } : {}),
+  });
+  response.end(body);
+}

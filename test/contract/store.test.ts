@@ -1,0 +1,434 @@
+/** The role of the ledger: what it remembers of a message's way, all or nothing, and what it answers. */
+import { describe, expect, test } from "vitest";
+import { recordOf } from "../../src/base/errors.ts";
+import type { Outcome, Task } from "../../src/store/record.ts";
+import { openLedger } from "../../src/store/sql.ts";
+import type { Ledger } from "../../src/store/store.ts";
+import { temporaryDirectory } from "../store/disk.ts";
+import {
+  at,
+  cursor,
+  deliverDone,
+  everything,
+  extractDone,
+  facts,
+  id,
+  origin,
+  parts,
+  receive,
+  refused,
+  splitDone,
+  taskOf,
+  tell,
+  temporary,
+  work,
+} from "../store/ledgers/story.ts";
+
+/** Every implementation: how its ledger in this directory is opened. */
+const implementations = [{ name: "sqlite", open: (directory: string) => openLedger({ directory, own: true, now: at(0) }) }];
+
+describe.each(implementations)("a ledger in $name", ({ open }) => {
+  /** Works on a new ledger, then closes it. */
+  const withLedger = (body: (ledger: Ledger) => Promise<void>) => async () => {
+    const ledger = await open(await temporaryDirectory());
+    try {
+      await body(ledger);
+    } finally {
+      await ledger.close();
+    }
+  };
+  const kinds = async (ledger: Ledger, name: string) => (await ledger.tasks(id(name))).map(({ kind, status }: Task) => `${kind} ${status}`);
+  const whats = async (ledger: Ledger, name: string) => (await ledger.events(id(name))).map(({ what }) => what);
+
+  describe("receiving", () => {
+    test(
+      "bytes never seen before are a message, an arrival, a moved cursor and one task",
+      withLedger(async (ledger) => {
+        expect(await ledger.mailbox("invoices")).toBeNull();
+        const received = await receive(ledger, "a", 11);
+        expect(received).toMatchObject({ message: id("a"), isNew: true, event: { what: "received", mailbox: "invoices" } });
+        expect(await ledger.message(id("a"))).toEqual({
+          id: id("a"),
+          sha256: id("a"),
+          size: 1_011,
+          receivedAt: at(11).toISOString(),
+          facts: null,
+          faults: [],
+        });
+        expect(await ledger.arrivals(id("a"))).toMatchObject([{ origin: origin(11), message: id("a"), receivedAt: at(-60).toISOString() }]);
+        expect(await ledger.mailbox("invoices")).toEqual({ mailbox: "invoices", cursor: cursor(11), sweptAt: null });
+        expect(await ledger.tasks(id("a"))).toMatchObject([
+          { kind: "split", subject: id("a"), status: "open", attempts: 0, memo: null, dueAt: at(11).toISOString() },
+        ]);
+        expect(await ledger.events(id("a"))).toEqual([received.event]);
+      }),
+    );
+
+    test(
+      "the same bytes elsewhere are one more arrival of the same message, not one more task",
+      withLedger(async (ledger) => {
+        await receive(ledger, "a", 11);
+        expect(await receive(ledger, "a", 3, "archive")).toMatchObject({ isNew: false, event: { what: "seen-again", mailbox: "archive" } });
+        expect((await ledger.arrivals(id("a"))).map((arrival) => arrival.origin)).toEqual([origin(11), origin(3, "archive")]);
+        expect(await kinds(ledger, "a")).toEqual(["split open"]);
+        expect(await ledger.mailbox("archive")).toMatchObject({ cursor: cursor(3) });
+        expect(await ledger.mailbox("invoices")).toMatchObject({ cursor: cursor(11) });
+      }),
+    );
+
+    test(
+      "the same origin twice is one arrival",
+      withLedger(async (ledger) => {
+        await receive(ledger, "a", 11);
+        expect(await receive(ledger, "a", 11)).toMatchObject({ isNew: false });
+        expect(await ledger.arrivals(id("a"))).toHaveLength(1);
+        expect(await ledger.counts()).toMatchObject({ messages: 1, open: 1 });
+      }),
+    );
+
+    test(
+      "what could not be read is visible, moves the cursor, and is mended when it arrives after all",
+      withLedger(async (ledger) => {
+        const fault = recordOf(refused);
+        const event = await ledger.receiveUnreadable({ origin: origin(11), fault, cursor: cursor(11), now: at(11) });
+        expect(event).toMatchObject({ what: "unreadable", message: null, subject: "UID 11", faultCode: refused.code });
+        await ledger.receiveUnreadable({ origin: origin(11), fault, cursor: cursor(11), now: at(12) });
+        expect(await ledger.unreadable()).toMatchObject([{ origin: origin(11), message: null, fault }]);
+        expect(await ledger.mailbox("invoices")).toMatchObject({ cursor: cursor(11) });
+        expect(await ledger.counts()).toMatchObject({ unreadable: 1, messages: 0, open: 0 });
+
+        await receive(ledger, "a", 11);
+        expect(await ledger.unreadable()).toEqual([]);
+        expect(await ledger.arrivals(id("a"))).toMatchObject([{ fault: null, receivedAt: at(-60).toISOString() }]);
+        await ledger.receiveUnreadable({ origin: origin(11), fault, cursor: cursor(11), now: at(13) });
+        expect(await ledger.arrivals(id("a"))).toMatchObject([{ fault: null }]);
+      }),
+    );
+
+    test(
+      "another message under a known origin is told the mailbox too, though the server breaks the rules",
+      withLedger(async (ledger) => {
+        await work(ledger, "a", 11);
+        await ledger.save(await taskOf(ledger, "a", "settle"), { is: "done" }, at(12));
+        await receive(ledger, "b", 11);
+        await ledger.save(await taskOf(ledger, "b", "split"), { is: "done" }, at(13));
+        expect(await kinds(ledger, "b")).toEqual(["split done", "settle open"]);
+      }),
+    );
+
+    test(
+      "a sweep moves the cursor and is remembered; an arrival does not take its moment away",
+      withLedger(async (ledger) => {
+        await ledger.swept("invoices", cursor(20), at(20));
+        expect(await ledger.mailbox("invoices")).toEqual({ mailbox: "invoices", cursor: cursor(20), sweptAt: at(20).toISOString() });
+        await receive(ledger, "a", 21);
+        expect(await ledger.mailbox("invoices")).toEqual({ mailbox: "invoices", cursor: cursor(21), sweptAt: at(20).toISOString() });
+      }),
+    );
+
+    test(
+      "what cannot be saved whole is not saved at all",
+      withLedger(async (ledger) => {
+        const arrival = { blob: { sha256: id("a"), size: 1 }, origin: origin(11), receivedAt: null, now: at(11) };
+        const hopeless = { ...cursor(11), uidValidity: null as unknown as string };
+        await expect(ledger.receive({ ...arrival, cursor: hopeless })).rejects.toMatchObject({ code: "ledger.refused", temporary: false });
+        expect(await ledger.message(id("a"))).toBeNull();
+        expect(await ledger.events(id("a"))).toEqual([]);
+        await ledger.receive({ ...arrival, cursor: cursor(11) });
+      }),
+    );
+  });
+
+  describe("saving", () => {
+    test(
+      "done: the split message has its facts, parts, faults and documents, and the next task",
+      withLedger(async (ledger) => {
+        await receive(ledger, "a", 11);
+        const event = await ledger.save(await taskOf(ledger, "a", "split"), splitDone("a"), at(20));
+        expect(event).toMatchObject({ what: "split.done", message: id("a"), at: at(20).toISOString() });
+        expect(await ledger.message(id("a"))).toMatchObject({ facts, faults: [{ code: "message.odd" }] });
+        expect(await ledger.parts(id("a"))).toEqual(parts);
+        const document = { id: `${id("a")}.1`, message: id("a"), position: 1, service: "cloudsquid", whole: true, parts: ["text", "2"] };
+        expect(await ledger.documents(id("a"))).toEqual([document]);
+        expect(await ledger.document(document.id)).toEqual(document);
+        expect(await kinds(ledger, "a")).toEqual(["split done", "extract open"]);
+      }),
+    );
+
+    test(
+      "done: results and receipts are there as they were given",
+      withLedger(async (ledger) => {
+        await work(ledger, "a", 11);
+        expect(await ledger.result(`${id("a")}.1`)).toMatchObject({
+          document: `${id("a")}.1`,
+          service: "cloudsquid",
+          runId: "run",
+          data: { total: "119.00" },
+          raw: { status: "done" },
+        });
+        expect(await ledger.receipts(id("a"))).toEqual([
+          { key: `${id("a")}.1.files`, document: `${id("a")}.1`, sink: "files", receipt: { path: "/out/a.json", bytes: 12 } },
+        ]);
+        expect(await whats(ledger, "a")).toEqual(["received", "split.done", "extract.done", "deliver.done"]);
+      }),
+    );
+
+    test(
+      "later, retry and failed are the task's next state",
+      withLedger(async (ledger) => {
+        await receive(ledger, "a", 11);
+        const save = async (outcome: Outcome) => {
+          await ledger.save(await taskOf(ledger, "a", "split"), outcome, at(20));
+          return taskOf(ledger, "a", "split");
+        };
+        expect(await save({ is: "retry", at: at(30), fault: temporary })).toMatchObject({
+          status: "open",
+          attempts: 1,
+          failingSince: at(20).toISOString(),
+          dueAt: at(30).toISOString(),
+          fault: recordOf(temporary),
+          updatedAt: at(20).toISOString(),
+        });
+        expect(await save({ is: "later", at: at(40), memo: { rowId: "r", tries: 2, whole: true, none: null } })).toMatchObject({
+          status: "open",
+          attempts: 0,
+          failingSince: null,
+          fault: null,
+          dueAt: at(40).toISOString(),
+          memo: { rowId: "r", tries: 2, whole: true, none: null },
+        });
+        expect(await save({ is: "failed", fault: refused })).toMatchObject({
+          status: "failed",
+          fault: recordOf(refused),
+          memo: { rowId: "r" },
+        });
+      }),
+    );
+
+    test(
+      "the same outcome saved twice changes nothing but the trail, also when the next task has moved on",
+      withLedger(async (ledger) => {
+        await receive(ledger, "a", 11);
+        const steps = [
+          ["split", splitDone("a")],
+          ["extract", extractDone("a")],
+          ["deliver", deliverDone("a")],
+          ["settle", { is: "done" }],
+        ] as const;
+        const saved: (readonly [Task, Outcome])[] = [];
+        for (const [kind, outcome] of steps) {
+          const task = await taskOf(ledger, "a", kind);
+          saved.push([task, outcome]);
+          await ledger.save(task, outcome, at(20));
+        }
+        const before = withoutEvents(await everything(ledger));
+        for (const [task, outcome] of saved) await ledger.save(task, outcome, at(20));
+        expect(withoutEvents(await everything(ledger))).toEqual(before);
+      }),
+    );
+
+    test(
+      "a record the ledger cannot take is refused whole, for good, and the next one is taken",
+      withLedger(async (ledger) => {
+        await receive(ledger, "a", 11);
+        const task = await taskOf(ledger, "a", "split");
+        const twins: Outcome = { is: "done", growth: { split: { facts, parts: [...parts, ...parts], faults: [] } } };
+        await expect(ledger.save(task, twins, at(20))).rejects.toMatchObject({ code: "ledger.refused", temporary: false });
+        await expect(ledger.save(task, { is: "retry", at: new Date(Number.NaN), fault: temporary }, at(20))).rejects.toMatchObject({
+          code: "ledger.refused",
+        });
+        expect(await taskOf(ledger, "a", "split")).toEqual(task);
+        expect(await ledger.parts(id("a"))).toEqual([]);
+        await ledger.save(task, splitDone("a"), at(20));
+      }),
+    );
+
+    test(
+      "records of many messages at once do not mix",
+      withLedger(async (ledger) => {
+        await Promise.all(Array.from({ length: 30 }, (_, n) => work(ledger, `m${n}`, 100 + n)));
+        expect(await ledger.counts()).toEqual({ open: 30, done: 90, failed: 0, messages: 30, unreadable: 0 });
+        for (let n = 0; n < 30; n += 1)
+          expect(await kinds(ledger, `m${n}`)).toEqual(["split done", "extract done", "deliver done", "settle open"]);
+      }),
+    );
+  });
+
+  describe("the end of the list", () => {
+    test(
+      "the mailbox is told when nothing else is open: once for each arrival",
+      withLedger(async (ledger) => {
+        await receive(ledger, "a", 11);
+        await receive(ledger, "a", 3, "archive");
+        await ledger.save(await taskOf(ledger, "a", "split"), splitDone("a"), at(20));
+        await ledger.save(await taskOf(ledger, "a", "extract"), extractDone("a"), at(21));
+        expect(await kinds(ledger, "a")).toEqual(["split done", "extract done", "deliver open"]);
+        await ledger.save(await taskOf(ledger, "a", "deliver"), deliverDone("a"), at(22));
+        const settling = (await ledger.tasks(id("a"))).filter(({ kind }) => kind === "settle");
+        expect(settling.map(({ subject }) => subject)).toEqual((await ledger.arrivals(id("a"))).map((arrival) => arrival.id));
+        for (const { subject } of settling) expect(await ledger.arrival(subject)).toMatchObject({ message: id("a") });
+        for (const task of settling) await ledger.save(task, { is: "done" }, at(23));
+        expect(await ledger.nextDue([])).toBeNull();
+      }),
+    );
+
+    test(
+      "a second arrival of a message that is over is told by itself, and nothing is done twice",
+      withLedger(async (ledger) => {
+        await work(ledger, "a", 11);
+        await ledger.save(await taskOf(ledger, "a", "settle"), { is: "done" }, at(12));
+        await receive(ledger, "a", 12);
+        expect(await kinds(ledger, "a")).toEqual(["split done", "extract done", "deliver done", "settle done", "settle open"]);
+        const [, second] = await ledger.arrivals(id("a"));
+        expect((await ledger.due(at(60), 9, [])).map(({ subject }) => subject)).toEqual([second?.id]);
+      }),
+    );
+
+    test(
+      "a failure ends the list too, unless other work is open",
+      withLedger(async (ledger) => {
+        await receive(ledger, "a", 11);
+        await ledger.save(await taskOf(ledger, "a", "split"), { is: "retry", at: at(30), fault: temporary }, at(20));
+        expect(await kinds(ledger, "a")).toEqual(["split open"]);
+        await ledger.save(await taskOf(ledger, "a", "split"), { is: "failed", fault: refused }, at(30));
+        expect(await kinds(ledger, "a")).toEqual(["split failed", "settle open"]);
+      }),
+    );
+  });
+
+  describe("putting back", () => {
+    const failed = async (ledger: Ledger, name: string, uid: number) => {
+      await receive(ledger, name, uid);
+      await ledger.save(await taskOf(ledger, name, "split"), splitDone(name), at(uid));
+      await ledger.save(await taskOf(ledger, name, "extract"), { is: "later", at: at(uid), memo: { rowId: "r" } }, at(uid));
+      await ledger.save(await taskOf(ledger, name, "extract"), { is: "failed", fault: refused }, at(uid));
+    };
+
+    test(
+      "a failed task is open again with its memo, due at once, and the mailbox is told anew",
+      withLedger(async (ledger) => {
+        await failed(ledger, "a", 11);
+        await ledger.save(await taskOf(ledger, "a", "settle"), { is: "done" }, at(20));
+        expect(await ledger.reopen(id("a").slice(0, 10), at(30))).toMatchObject([{ kind: "extract", message: id("a") }]);
+        expect(await kinds(ledger, "a")).toEqual(["split done", "extract open"]);
+        expect(await taskOf(ledger, "a", "extract")).toMatchObject({
+          attempts: 0,
+          failingSince: null,
+          fault: null,
+          dueAt: at(30).toISOString(),
+          memo: { rowId: "r" },
+        });
+        expect((await whats(ledger, "a")).at(-1)).toBe("extract.reopened");
+        await ledger.save(await taskOf(ledger, "a", "extract"), { is: "done" }, at(40));
+        expect(await kinds(ledger, "a")).toEqual(["split done", "extract done", "settle open"]);
+      }),
+    );
+
+    test(
+      "a mailbox that is just being told is told again: the verdict in hand is the old one",
+      withLedger(async (ledger) => {
+        await failed(ledger, "a", 11);
+        const inHand = await taskOf(ledger, "a", "settle");
+        await ledger.reopen(null, at(30));
+        await ledger.save(inHand, { is: "done" }, at(31));
+        expect(await kinds(ledger, "a")).toEqual(["split done", "extract open"]);
+        await ledger.save(await taskOf(ledger, "a", "extract"), { is: "done" }, at(40));
+        expect(await kinds(ledger, "a")).toEqual(["split done", "extract done", "settle open"]);
+      }),
+    );
+
+    test(
+      "a telling that failed is put back by itself",
+      withLedger(async (ledger) => {
+        await work(ledger, "a", 11);
+        await ledger.save(await taskOf(ledger, "a", "settle"), { is: "failed", fault: refused }, at(20));
+        expect(await ledger.reopen(null, at(30))).toMatchObject([{ kind: "settle" }]);
+        expect(await kinds(ledger, "a")).toEqual(["split done", "extract done", "deliver done", "settle open"]);
+      }),
+    );
+
+    test(
+      "only of the messages that are meant",
+      withLedger(async (ledger) => {
+        await failed(ledger, "a", 11);
+        await failed(ledger, "b", 12);
+        expect(await ledger.reopen("%", at(30))).toEqual([]);
+        expect(await ledger.reopen(id("b"), at(30))).toMatchObject([{ message: id("b") }]);
+        expect(await kinds(ledger, "a")).toContain("extract failed");
+        expect(await ledger.reopen(null, at(30))).toMatchObject([{ message: id("a") }]);
+        expect(await ledger.reopen(null, at(30))).toEqual([]);
+      }),
+    );
+  });
+
+  describe("asking", () => {
+    test(
+      "what is due: longest waiting first, as many as asked, without those in hand",
+      withLedger(async (ledger) => {
+        for (const [name, uid] of [
+          ["a", 11],
+          ["b", 12],
+          ["c", 13],
+        ] as const)
+          await receive(ledger, name, uid);
+        const [a, b, c] = await Promise.all(["a", "b", "c"].map((name) => taskOf(ledger, name, "split")));
+        await ledger.save(a as Task, { is: "later", at: at(50), memo: {} }, at(14));
+        const subjects = (tasks: readonly Task[]) => tasks.map(({ subject }) => subject);
+        expect(subjects(await ledger.due(at(20), 9, []))).toEqual([id("b"), id("c")]);
+        expect(subjects(await ledger.due(at(50), 9, []))).toEqual([id("b"), id("c"), id("a")]);
+        expect(subjects(await ledger.due(at(50), 2, []))).toEqual([id("b"), id("c")]);
+        expect(subjects(await ledger.due(at(50), 9, [b?.id ?? 0]))).toEqual([id("c"), id("a")]);
+        expect(await ledger.nextDue([])).toEqual(at(12));
+        expect(await ledger.nextDue([b?.id ?? 0, c?.id ?? 0])).toEqual(at(50));
+        expect(await ledger.nextDue([a, b, c].map((task) => task?.id ?? 0))).toBeNull();
+      }),
+    );
+
+    test(
+      "how much is left, and how it stands",
+      withLedger(async (ledger) => {
+        expect(await ledger.backlog()).toEqual({ open: 0, failing: 0 });
+        expect(await ledger.pulse()).toBeNull();
+        await tell(ledger);
+        expect(await ledger.backlog()).toEqual({ open: 3, failing: 1 });
+        expect(await ledger.counts()).toEqual({ open: 4, done: 5, failed: 1, messages: 4, unreadable: 1 });
+        const summaries = await ledger.summaries(3);
+        expect(summaries.map(({ message, standing }) => [message.id, standing])).toEqual([
+          [id("good"), "done"],
+          [id("bad"), "working"],
+          [id("waiting"), "retrying"],
+        ]);
+        await ledger.beat({ at: at(30).toISOString(), pid: 1, mailboxes: [] });
+        expect(await ledger.pulse()).toEqual({ at: at(30).toISOString(), pid: 1, mailboxes: [] });
+      }),
+    );
+
+    test(
+      "what was never there is null or nothing",
+      withLedger(async (ledger) => {
+        expect(await ledger.message("x")).toBeNull();
+        expect(await ledger.document("x")).toBeNull();
+        expect(await ledger.result("x")).toBeNull();
+        expect(await ledger.arrival("x")).toBeNull();
+        expect(await ledger.arrival("99")).toBeNull();
+        expect(await ledger.tasks("x")).toEqual([]);
+        expect(await ledger.events("x")).toEqual([]);
+      }),
+    );
+  });
+
+  test("everything is there again after closing and opening", async () => {
+    const directory = await temporaryDirectory();
+    const first = await open(directory);
+    await tell(first);
+    const told = await everything(first);
+    await first.close();
+    const second = await open(directory);
+    expect(await everything(second)).toEqual(told);
+    await second.close();
+  });
+});
+
+function withoutEvents(told: unknown): unknown {
+  return JSON.parse(JSON.stringify(told, (key, value) => (key === "events" ? undefined : value)));
+}

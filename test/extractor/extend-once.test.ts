@@ -1,0 +1,115 @@
+/** Whatever fails and whenever the process dies: a document is bought once, or the second time is counted. */
+import type { ServerResponse } from "node:http";
+import fc from "fast-check";
+import { afterAll, expect, test } from "vitest";
+import { Fault } from "../../src/base/errors.ts";
+import { createHttp } from "../../src/base/http.ts";
+import type { Memo, Progress } from "../../src/extractor/extractor.ts";
+import { type Asked, json, startScriptedHttp } from "../servers/scripted-http.ts";
+import { documentOf, piece, testClock } from "./documents.ts";
+import { extend, never } from "./extend-service.ts";
+
+/** What happens to a call: `done` is whether it took effect. */
+type Mishap = { readonly done: boolean; readonly how: "fine" | "cut" | "html" | 429 | 500 | 503 };
+type Life = {
+  readonly mishaps: readonly Mishap[];
+  /** After which calls of advance() the process dies before the memo is saved. */
+  readonly deaths: readonly boolean[];
+  /** How long a list does not show a new run. */
+  readonly lagMs: number;
+};
+
+const mishap: fc.Arbitrary<Mishap> = fc.oneof(
+  fc.constant({ done: true, how: "fine" } as const),
+  fc.record({ done: fc.boolean(), how: fc.constantFrom("cut" as const, 500 as const, 503 as const) }),
+  fc.constant({ done: true, how: "html" } as const),
+  fc.constant({ done: false, how: 429 } as const),
+);
+const life = (lagMs: fc.Arbitrary<number>, death: fc.Arbitrary<boolean>): fc.Arbitrary<Life> =>
+  fc.record({ mishaps: fc.array(mishap, { maxLength: 14 }), deaths: fc.array(death, { maxLength: 20 }), lagMs });
+
+let clock = testClock();
+let mishaps: Mishap[] = [];
+let lagMs = 0;
+let files = 0;
+let runs: { readonly id: string; readonly metadata: unknown; readonly madeMs: number }[] = [];
+
+/** The service as far as it matters here. */
+function answer(asked: Asked, response: ServerResponse): void {
+  const { done, how } = mishaps.shift() ?? { done: true, how: "fine" };
+  const effect = done ? effectOf(asked) : {};
+  if (how === "fine") json(response, 200, effect);
+  else if (how === "cut") response.destroy();
+  else if (how === "html") response.writeHead(200, { "content-type": "text/html" }).end("<html>");
+  else json(response, how, { code: "X", message: "no", retryable: true }, how === 503 ? { "retry-after": "5" } : {});
+}
+
+function effectOf({ method, path, body }: Asked): unknown {
+  if (path === "/files/upload") return { id: `file_${++files}` };
+  if (method === "POST") {
+    const run = { id: `exr_${runs.length + 1}`, metadata: JSON.parse(String(body)).metadata, madeMs: clock.now().getTime() };
+    runs.push(run);
+    return { id: run.id, status: "PENDING" };
+  }
+  if (!path.startsWith("/extract_runs?")) return { status: "PROCESSED", output: { value: path.split("/").at(-1) } };
+  const shown = runs.filter(({ madeMs }) => madeMs + lagMs <= clock.now().getTime());
+  return { data: shown.map(({ madeMs, ...run }) => ({ ...run, createdAt: new Date(madeMs).toISOString() })).reverse() };
+}
+
+const server = await startScriptedHttp(answer);
+const http = createHttp({ name: "extend", connections: 1, timeoutMs: 2_000 });
+afterAll(() => Promise.all([http.close(), server.stop()]));
+const document = documentOf(piece("text", "text.txt", "text/plain", "Dear Sir"), piece("2", "a.pdf", "application/pdf", "%PDF"));
+
+async function live({ mishaps: some, deaths, lagMs: lag }: Life): Promise<Progress> {
+  clock = testClock();
+  mishaps = [...some];
+  lagMs = lag;
+  files = 0;
+  runs = [];
+  let process = extend(server.url, { clock, http }, {});
+  let memo: Memo | null = null;
+  for (let call = 0; call < 200; call += 1) {
+    const progress = await process.advance(document, memo, "the key", never).catch((thrown: unknown) => {
+      if (!(thrown instanceof Fault && thrown.temporary)) throw thrown;
+      return null;
+    });
+    if (deaths[call] === true) process = extend(server.url, { clock, http }, {});
+    else if (progress === null) clock.pass(30_000);
+    else if (progress.is !== "going") return progress;
+    else {
+      memo = JSON.parse(JSON.stringify(progress.memo)) as Memo;
+      clock.set(new Date(Math.max(progress.nextAt.getTime(), clock.now().getTime())));
+    }
+  }
+  throw new Error("200 calls were not enough");
+}
+
+test("while lists show a run within 15 s, it is bought exactly once, and that is its answer", async () => {
+  await fc.assert(
+    fc.asyncProperty(life(fc.constantFrom(0, 1_000, 7_000, 15_000), fc.boolean()), async (one) => {
+      const end = await live(one);
+      if (end.is === "answered") {
+        expect(runs).toHaveLength(1);
+        expect(end.answer.data).toBe("exr_1");
+      } else {
+        expect(end).toMatchObject({ is: "refused", fault: { code: "extend.ambiguous" } });
+        expect(runs.length, "it was asked for twice and never made").toBe(0);
+      }
+    }),
+    { numRuns: 150 },
+  );
+});
+
+test("where lists never show it, it is bought at most twice, and the second time is counted", async () => {
+  await fc.assert(
+    fc.asyncProperty(life(fc.constant(Number.MAX_SAFE_INTEGER), fc.constant(false)), async (one) => {
+      const end = await live(one);
+      const { possiblyTwice } = end.memo ?? {};
+      expect(runs.length).toBeLessThanOrEqual(2);
+      expect(runs.length).toBeLessThanOrEqual(1 + Number(possiblyTwice));
+      expect(possiblyTwice).toBeLessThanOrEqual(1);
+    }),
+    { numRuns: 150 },
+  );
+});

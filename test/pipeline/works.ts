@@ -1,0 +1,134 @@
+/** The works of a test: a real ledger and spool in a directory, and roles made by hand that write down what they were asked. */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Document, Extractor, Grain, Memo, Progress } from "../../src/extractor/extractor.ts";
+import { advance } from "../../src/pipeline/pipeline.ts";
+import { receive } from "../../src/pipeline/receive.ts";
+import type { Works } from "../../src/pipeline/step.ts";
+import type { Delivery, Sink } from "../../src/sink/sink.ts";
+import type { Origin, Source, Verdict } from "../../src/source/source.ts";
+import type { Event, Task, TaskKind } from "../../src/store/record.ts";
+import { openSpool } from "../../src/store/spool.ts";
+import { openLedger } from "../../src/store/sql.ts";
+import { type TestClock, testClock } from "../extractor/documents.ts";
+
+type Asked = { readonly document: Document; readonly memo: Memo | null; readonly key: string; readonly signal: AbortSignal };
+
+/** Answers as `answer` says; `asked` is every call. */
+export function extractorOf(answer: (asked: Asked, call: number) => Progress | Promise<Progress>, grain: Grain = "message") {
+  const asked: Asked[] = [];
+  const extractor: Extractor = {
+    name: "service",
+    grain,
+    accepts: (contentType) => contentType === "application/pdf",
+    advance: async (document, memo, key, signal) => {
+      asked.push({ document, memo, key, signal });
+      return answer({ document, memo, key, signal }, asked.length);
+    },
+    probe: async () => ({ said: "ok" }),
+  };
+  return { extractor, asked };
+}
+
+/** A service that uploads, starts, waits once, and answers: four effects, each with the memo of the one before. */
+export function patientExtractor(clock: TestClock, grain: Grain = "message") {
+  const nextAt = () => new Date(clock.now().getTime() + 5_000);
+  return extractorOf(({ memo }): Progress => {
+    if (memo === null) return { is: "going", memo: { rowId: "row" }, nextAt: nextAt() };
+    if (memo.runId === undefined) return { is: "going", memo: { ...memo, runId: "run" }, nextAt: nextAt() };
+    if (memo.polled === undefined) return { is: "going", memo: { ...memo, polled: 1 }, nextAt: nextAt() };
+    return {
+      is: "answered",
+      memo: { ...memo, answered: true },
+      answer: { runId: "run", data: { total: "119.00" }, credits: null, reasoning: null, review: null, raw: { status: "done" } },
+    };
+  }, grain);
+}
+
+export function sinkOf(name: string, deliver: (delivery: Delivery, call: number) => void = () => {}) {
+  const given: { readonly delivery: Delivery; readonly key: string }[] = [];
+  const sink: Sink = {
+    name,
+    deliver: async (delivery, key) => {
+      given.push({ delivery, key });
+      deliver(delivery, given.length);
+      return { path: `/out/${key}` };
+    },
+    probe: async () => ({ said: "ok" }),
+  };
+  return { sink, given };
+}
+
+export function sourceOf(name: string) {
+  const told: { readonly origin: Origin; readonly verdict: Verdict }[] = [];
+  const source: Source = {
+    name,
+    arrivals: async function* () {},
+    sweep: () => {},
+    settle: async (origin, verdict) => {
+      told.push({ origin, verdict });
+      return "told";
+    },
+    probe: async () => ({ said: "ok" }),
+    freshness: () => ({ sweptAt: null, trouble: null }),
+    close: async () => {},
+  };
+  return { source, told };
+}
+
+type Roles = { readonly extractor: Extractor; readonly sinks: readonly Sink[]; readonly source: Source; readonly clock?: TestClock };
+
+export async function worksIn(directory: string, { extractor, sinks, source, clock = testClock() }: Roles) {
+  const works: Works = {
+    ledger: await openLedger({ directory, own: true, now: clock.now() }),
+    spool: await openSpool(join(directory, "spool")),
+    sources: new Map([[source.name, source]]),
+    extractors: new Map([[extractor.name, extractor]]),
+    sinks: new Map(sinks.map((sink) => [sink.name, sink])),
+    route: { service: extractor.name, sinks: sinks.map((sink) => sink.name) },
+    retry: { firstMs: 10_000, longestMs: 600_000, giveUpAfterMs: 3_600_000 },
+    clock,
+  };
+  return { works, clock };
+}
+
+const never = new AbortController().signal;
+
+/** Takes in a message of fixtures/mail as the mailbox `invoices` would give it. Resolves with its id. */
+export async function arrive(works: Works, fixture: string, uid = 1, mailbox = "invoices"): Promise<string> {
+  const bytes = await readFile(new URL(`../../fixtures/mail/${fixture}.eml`, import.meta.url));
+  const origin = { mailbox, uidValidity: "1", uid };
+  const cursor = { uidValidity: "1", uid, since: null, until: 0 };
+  const arrival = {
+    origin,
+    receivedAt: null,
+    bytes: (async function* () {
+      yield bytes;
+    })(),
+  };
+  const event = await receive({ is: "arrival", arrival, cursor }, mailbox, works);
+  return event?.message ?? "";
+}
+
+/** The one open task, when it is of this kind. */
+export async function openTask(works: Works, kind: TaskKind): Promise<Task> {
+  const open = await works.ledger.due(new Date("9999-01-01T00:00:00Z"), 10, []);
+  const [task] = open;
+  if (open.length !== 1 || task?.kind !== kind) throw new Error(`open: ${open.map((one) => one.kind).join(", ")}, expected ${kind}`);
+  return task;
+}
+
+/** Works until nothing is open, moving the clock to what is due next; at most 100 effects. */
+export async function drain(works: Works, clock: TestClock): Promise<readonly Event[]> {
+  const events: Event[] = [];
+  for (let effects = 0; effects < 100; effects += 1) {
+    const next = await works.ledger.nextDue([]);
+    if (next === null) return events;
+    clock.set(new Date(Math.max(next.getTime(), clock.now().getTime())));
+    const [task] = await works.ledger.due(clock.now(), 1, []);
+    if (task === undefined) throw new Error("nothing is due when something should be");
+    const event = await advance(task, works, never);
+    if (event !== null) events.push(event);
+  }
+  throw new Error("100 effects were not enough");
+}
