@@ -17,6 +17,8 @@ export type FaultOptions = {
   readonly temporary?: boolean | undefined;
   /** The other side asked us not to come back before this moment (Retry-After and the like). */
   readonly retryAt?: Date | undefined;
+  /** Nothing was tried: the wait is no failure of what waits. */
+  readonly blameless?: boolean | undefined;
   readonly cause?: unknown;
 };
 
@@ -26,6 +28,7 @@ export class Fault extends Error {
   readonly advice: string | null;
   readonly temporary: boolean;
   readonly retryAt: Date | null;
+  readonly blameless: boolean;
 
   constructor(code: string, message: string, options: FaultOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -34,6 +37,7 @@ export class Fault extends Error {
     this.advice = options.advice ?? null;
     this.temporary = options.temporary ?? true;
     this.retryAt = options.retryAt ?? null;
+    this.blameless = options.blameless ?? false;
   }
 }
 

@@ -96,7 +96,7 @@ export function mannered(http: Http, options: MannersOptions, clock: Clock): Htt
   function turnAway(lane: Lane, until: number, code: string, why: string): Fault {
     const retryAt = comeBackAt(until, lane.turnedAway, lane.intervalMs, clock.random());
     lane.turnedAway += 1;
-    return new Fault(code, `${name} ${why}; next try at ${retryAt.toISOString()}`, { retryAt });
+    return new Fault(code, `${name} ${why}; next try at ${retryAt.toISOString()}`, { retryAt, blameless: true });
   }
 
   /** Why a call cannot be made now; null when it can. */

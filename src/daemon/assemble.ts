@@ -1,4 +1,5 @@
 /** From configuration to live objects: the only file that names implementations. */
+import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
@@ -102,6 +103,7 @@ export async function assembleWorks(config: Config, deps: Deps): Promise<{ reado
       sinks: doors.sinks,
       route: { service: service ?? "", sinks: Object.keys(config.sinks) },
       gate: createGate(),
+      life: randomUUID(),
       retry: { firstMs: config.retry.first, longestMs: config.retry.longest, giveUpAfterMs: config.retry.giveUpAfter },
       clock: deps.clock,
     };

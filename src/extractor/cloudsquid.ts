@@ -225,6 +225,23 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
           return poll(state, signal);
       }
     },
+    blind: {
+      buys: (memo) => {
+        const { step } = stateOf(memo);
+        // A file stored twice under its own name is one file.
+        return step !== "running" && !(step === "upload" && options.encoding === "uri");
+      },
+      lost: (memo) => {
+        const state = putBack(stateOf(memo));
+        if (state.step === "running") return wait(state);
+        const fault = new Fault("cloudsquid.interrupted", "billhook was stopped before the answer was saved");
+        return unmade(
+          state,
+          { is: "lost", fault },
+          state.step === "uploaded" ? `the start of a run on row ${state.rowId}` : "the submission",
+        );
+      },
+    },
     probe: async (signal) => {
       const names = await calls.projects(signal);
       const listed = names.includes(options.project) ? "is" : "is NOT";

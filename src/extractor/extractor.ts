@@ -60,6 +60,12 @@ export type Extractor = {
    * A thrown Fault means nothing is known to have happened: the same memo may be tried again later.
    */
   readonly advance: (document: Document, memo: Memo | null, key: string, signal: AbortSignal) => Promise<Progress>;
+  /**
+   * Only where the service offers no way to look for what it was asked to make. Before an effect for which `buys` is true the
+   * intention is saved; when the process died between that and the next save, nobody knows whether it took place, and `lost` says
+   * how to go on. Both are pure.
+   */
+  readonly blind?: { readonly buys: (memo: Memo | null) => boolean; readonly lost: (memo: Memo | null) => Progress };
   /** Asks the service to stop a run that is under way; harmless when it is over. Only where the service can. */
   readonly cancel?: (memo: Memo, signal: AbortSignal) => Promise<void>;
   /**

@@ -1,10 +1,11 @@
 /** The step that takes a document one effect further at its service; the memo is saved in between, and what was bought. */
-import { permanent } from "../base/errors.ts";
+import { asFault, permanent } from "../base/errors.ts";
 import type { Progress } from "../extractor/extractor.ts";
 import type { Outcome, RunRecord, TaskMemo } from "../store/record.ts";
 import { deliveryKey } from "./deliver.ts";
 import { openDocument } from "./document.ts";
 import { tooBig } from "./limits.ts";
+import { retry } from "./retry.ts";
 import type { Step } from "./step.ts";
 
 export const extract: Step = async (task, works, signal) => {
@@ -23,13 +24,36 @@ export const extract: Step = async (task, works, signal) => {
       (await works.gate.pass(record.id, record.service, service.limits, works.ledger, works.clock.now()));
     if (held !== null) return held;
   }
-  const progress = await service.extractor.advance(document, task.memo, record.id, signal);
+  const { begun, memo } = intentionOf(task.memo);
+  const { extractor } = service;
+  const buysBlindly = extractor.blind?.buys(memo) ?? false;
+  if (buysBlindly && begun === null) return { is: "later", at: works.clock.now(), memo: { ...memo, [BEGUN]: works.life } };
+  let progress: Progress;
+  if (extractor.blind !== undefined && buysBlindly && begun !== works.life) progress = extractor.blind.lost(memo);
+  else {
+    try {
+      progress = await extractor.advance(document, memo, record.id, signal);
+    } catch (thrown) {
+      if (signal.aborted) throw thrown;
+      // A thrown fault says that nothing was bought: the intention is taken back with it.
+      return retry({ ...task, memo }, asFault(thrown, "extract.failed"), works.clock.now(), works.retry, works.clock.random());
+    }
+  }
   const outcome = outcomeOf(progress, record, works.route.sinks);
-  const run = runOf(progress, task.memo);
+  const run = runOf(progress, memo);
   if (run === null) return outcome;
   const [first] = await works.ledger.arrivals(message.id);
   return { ...outcome, run: { document: record.id, service: record.service, mailbox: first?.origin.mailbox ?? "", ...run } };
 };
+
+/** The process that has decided to buy, in the memo beside what is the extractor's own. */
+const BEGUN = "begun";
+
+function intentionOf(saved: TaskMemo | null): { readonly begun: string | null; readonly memo: TaskMemo | null } {
+  if (saved === null || !(BEGUN in saved)) return { begun: null, memo: saved };
+  const { [BEGUN]: begun, ...memo } = saved;
+  return { begun: textOf(begun), memo: Object.keys(memo).length === 0 ? null : memo };
+}
 
 function outcomeOf(
   progress: Progress,

@@ -1,5 +1,5 @@
 /** The pipeline: the table of steps, and advance(): one task, one effect, one save. */
-import { asFault } from "../base/errors.ts";
+import { asFault, type Fault } from "../base/errors.ts";
 import type { Event, Outcome, Task, TaskKind } from "../store/record.ts";
 import { deliver } from "./deliver.ts";
 import { extract } from "./extract.ts";
@@ -49,13 +49,26 @@ async function save(task: Task, reached: Outcome, works: Works, signal: AbortSig
       return await works.ledger.save(task, outcome, works.clock.now());
     } catch (thrown) {
       const fault = asFault(thrown);
-      if (fault.code === "ledger.refused" && (outcome.is !== "failed" || outcome.memo !== undefined)) {
-        // One record the ledger will never take must not hold up the others: a person has to see it.
-        outcome = { is: "failed", fault };
+      if (fault.code === "ledger.refused" && !isBare(outcome)) {
+        outcome = refusedOf(outcome, fault);
         continue;
       }
       if (signal.aborted || !fault.temporary) throw fault;
       await works.clock.sleep(SAVE_AGAIN_MS, signal);
     }
   }
+}
+
+/**
+ * One record the ledger will never take must not hold up the others: the task fails, and a person sees it. What is known of the run
+ * is kept, or it would be bought again; unless that is what the ledger will not take.
+ */
+function refusedOf(outcome: Outcome, fault: Fault): Outcome {
+  const memo = outcome.is === "failed" || !("memo" in outcome) ? undefined : outcome.memo;
+  const run = outcome.is === "failed" ? undefined : outcome.run;
+  return { is: "failed", fault, ...(memo === undefined ? {} : { memo }), ...(run === undefined ? {} : { run }) };
+}
+
+function isBare(outcome: Outcome): boolean {
+  return outcome.is === "failed" && outcome.memo === undefined && outcome.run === undefined;
 }

@@ -14,12 +14,14 @@ export type RetryRule = {
 const JITTER = 0.25;
 
 export function retry(task: Task, fault: Fault, now: Date, rule: RetryRule, random: number): Outcome {
-  if (!fault.temporary) return { is: "failed", fault };
+  if (!fault.temporary) return { is: "failed", fault, memo: task.memo };
+  if (fault.blameless && fault.retryAt !== null) return { is: "later", at: fault.retryAt, memo: task.memo, waiting: fault };
   const failingMs = task.failingSince === null ? 0 : now.getTime() - Date.parse(task.failingSince);
   if (failingMs >= rule.giveUpAfterMs) {
     const hours = Math.round(failingMs / 3_600_000);
     return {
       is: "failed",
+      memo: task.memo,
       fault: permanent(
         fault.code,
         `${fault.message} (given up after ${hours} h and ${task.attempts + 1} tries)`,
@@ -29,5 +31,5 @@ export function retry(task: Task, fault: Fault, now: Date, rule: RetryRule, rand
   }
   const pause = Math.min(rule.longestMs, rule.firstMs * 2 ** Math.min(task.attempts, 30));
   const jittered = now.getTime() + pause * (1 + JITTER * random);
-  return { is: "retry", at: new Date(Math.max(jittered, fault.retryAt?.getTime() ?? 0)), fault };
+  return { is: "retry", at: new Date(Math.max(jittered, fault.retryAt?.getTime() ?? 0)), fault, memo: task.memo };
 }

@@ -22,6 +22,8 @@ export type Works = {
   /** The service that reads every document and the sinks that get every result; rules to choose between several come later. */
   readonly route: { readonly service: string; readonly sinks: readonly string[] };
   readonly gate: Gate;
+  /** A new id for each life of the process: what was begun in another one may have taken place. */
+  readonly life: string;
   readonly retry: RetryRule;
   readonly clock: Clock;
   /** Told before an effect, after it, and after its save: where a crash campaign kills. Absent in earnest. */

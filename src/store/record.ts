@@ -118,8 +118,9 @@ export function after(task: Task, outcome: Outcome, now: Date): Task {
     case "done":
       return { ...task, ...calm, status: "done", memo: outcome.memo ?? task.memo };
     case "later": {
-      const fault = outcome.waiting === undefined ? null : recordOf(outcome.waiting);
-      return { ...task, ...calm, fault, status: "open", memo: outcome.memo, dueAt: outcome.at.toISOString() };
+      const next = { ...task, status: "open" as const, memo: outcome.memo, dueAt: outcome.at.toISOString(), updatedAt: at };
+      // Waiting is no failure, and no success either: what was failing before goes on failing.
+      return outcome.waiting === undefined ? { ...next, ...calm } : { ...next, fault: recordOf(outcome.waiting) };
     }
     case "retry":
       return { ...failing(task, outcome.fault, at), status: "open", dueAt: outcome.at.toISOString(), memo: memoOf(task, outcome.memo) };

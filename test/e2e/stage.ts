@@ -20,6 +20,11 @@ export type Counts = {
   readonly runs: number;
   readonly polls: number;
   readonly rows: readonly { readonly row_id: string; readonly filename: string; readonly runs: number }[];
+  readonly extend: {
+    readonly uploads: number;
+    readonly runs: number;
+    readonly made: readonly { readonly id: string; readonly key: string | null }[];
+  };
 };
 
 export type Stage = {
@@ -29,6 +34,8 @@ export type Stage = {
   readonly state: string;
   readonly results: string;
   readonly start: (...args: string[]) => Billhook;
+  /** The same, killed by its own hand at the n-th point between an effect and its save. */
+  readonly startDoomed: (nth: number, ...args: string[]) => Billhook;
   readonly counts: () => Promise<Counts>;
   readonly addFault: (rule: object) => Promise<void>;
   /** Relative path -> text of every file the sink wrote. */
@@ -44,19 +51,41 @@ export type StageOptions = {
   readonly sink?: string;
   readonly encoding?: string;
   readonly retry?: string;
+  readonly service?: "cloudsquid" | "extend";
+  /** More lines for the service, as YAML. */
+  readonly more?: readonly string[];
+  readonly concurrency?: number;
 };
+
+function serviceOf(
+  { service = "cloudsquid", encoding = "multipart", more = [] }: StageOptions,
+  urls: { readonly url: string; readonly extend: string },
+): string {
+  const cloudsquid = [`url: ${urls.url}`, "project: stage", "table: 3c90c3cc-0d44-4b50-8888-8dd25736052a", `encoding: ${encoding}`];
+  const extend = [`url: ${urls.extend}`, "extractor: { id: ex_stage }"];
+  const lines = [
+    `kind: ${service}`,
+    `apiKey: ${KEY}`,
+    "poll: { first: 100ms, longest: 1s }",
+    ...(service === "extend" ? extend : cloudsquid),
+    ...more,
+  ];
+  return `  ${service}:\n${lines.map((line) => `    ${line}`).join("\n")}`;
+}
 
 export async function startStage(options: StageOptions = {}): Promise<Stage> {
   const directory = await mkdtemp(join(tmpdir(), "billhook-e2e-"));
   const dovecot = await startDovecot();
   const sandbox = startBillhook(["sandbox", "--port", "0", "--key", KEY]);
-  const url = (await sandbox.printed((line) => line.startsWith("url: "))).slice(5);
+  const url = (await sandbox.printed((line) => line.startsWith("url: "))).slice("url: ".length);
+  const extend = (await sandbox.printed((line) => line.startsWith("extend: "))).slice("extend: ".length);
   const config = join(directory, "config.yaml");
   await writeFile(
     config,
     `
 state: { directory: ./state }
 log: { format: json }
+concurrency: ${options.concurrency ?? 8}
 retry: ${options.retry ?? "{ first: 200ms, longest: 2s }"}
 mailboxes:
   invoices:
@@ -69,14 +98,7 @@ mailboxes:
     sweep: "*/2 * * * * *"
     afterwards: ${options.afterwards ?? "{ done: { move: Done }, failed: { keyword: needs-a-person } }"}
 services:
-  cloudsquid:
-    kind: cloudsquid
-    url: ${url}
-    apiKey: ${KEY}
-    project: stage
-    table: 3c90c3cc-0d44-4b50-8888-8dd25736052a
-    encoding: ${options.encoding ?? "multipart"}
-    poll: { first: 100ms, longest: 1s }
+${serviceOf(options, { url, extend })}
 sinks:
   files: ${options.sink ?? '{ kind: file, directory: ./out, name: "{{message}}-{{position}}.json" }'}
 `,
@@ -91,6 +113,8 @@ sinks:
     state: join(directory, "state"),
     results,
     start: (...args) => startBillhook([...args, "-c", config], { STAGE_PASSWORD: dovecot.password }),
+    startDoomed: (nth, ...args) =>
+      startBillhook([...args, "-c", config], { STAGE_PASSWORD: dovecot.password, BILLHOOK_KILL_AT: String(nth) }),
     counts: async () => (await (await fetch(`${control}/_sandbox/counts`)).json()) as Counts,
     addFault: async (rule) => {
       const answer = await fetch(`${control}/_sandbox/faults`, {

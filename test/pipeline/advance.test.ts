@@ -227,8 +227,8 @@ describe("a fault", () => {
 
 describe("what is not there any more fails, and says what to do", () => {
   test.each([
-    ["the service, before the split", "split", "split.no-service", (works: Works) => ({ ...works, extractors: new Map() })],
-    ["the service, after it", "extract", "extract.no-service", (works: Works) => ({ ...works, extractors: new Map() })],
+    ["the service, before the split", "split", "split.no-service", (works: Works) => ({ ...works, services: new Map() })],
+    ["the service, after it", "extract", "extract.no-service", (works: Works) => ({ ...works, services: new Map() })],
     ["the sink", "deliver", "deliver.no-sink", (works: Works) => ({ ...works, sinks: new Map() })],
     ["the mailbox", "settle", "settle.no-mailbox", (works: Works) => ({ ...works, sources: new Map() })],
   ] as const)("%s", async (_what, kind, code, without) => {
@@ -344,12 +344,17 @@ describe("between the effect and its save", () => {
     await works.ledger.close();
   });
 
-  test("an answer the ledger will never take fails its task; the others go on", async () => {
-    const { extractor } = extractorOf(() => ({ is: "going", memo: {}, nextAt: new Date(Number.NaN) }));
+  test("an outcome the ledger will never take fails its task, with what is known of the run; the others go on", async () => {
+    const { extractor } = extractorOf(() => ({ is: "going", memo: { runId: "run" }, nextAt: new Date(Number.NaN) }));
     const { works, clock, invoices } = await stage({ extractor });
     const message = await arrive(works, "01-single-pdf");
     await drain(works, clock);
-    expect((await works.ledger.tasks(message))[1]).toMatchObject({ kind: "extract", status: "failed", fault: { code: "ledger.refused" } });
+    expect((await works.ledger.tasks(message))[1]).toMatchObject({
+      kind: "extract",
+      status: "failed",
+      memo: { runId: "run" },
+      fault: { code: "ledger.refused" },
+    });
     expect(invoices.told).toMatchObject([{ verdict: "failed" }]);
     await works.ledger.close();
   });

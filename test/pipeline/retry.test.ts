@@ -77,5 +77,5 @@ describe("a temporary fault", () => {
 
 test("a permanent fault ends the task at once", () => {
   const fault = permanent("service.refused", "no", "look");
-  expect(retry(task(), fault, now, rule, 0)).toEqual({ is: "failed", fault });
+  expect(retry(task(), fault, now, rule, 0)).toEqual({ is: "failed", memo: null, fault });
 });

@@ -2,6 +2,8 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Document, Extractor, Grain, Memo, Progress } from "../../src/extractor/extractor.ts";
+import { createMapping } from "../../src/invoice/mapping.ts";
+import { createGate } from "../../src/pipeline/limits.ts";
 import { advance } from "../../src/pipeline/pipeline.ts";
 import { receive } from "../../src/pipeline/receive.ts";
 import type { Works } from "../../src/pipeline/step.ts";
@@ -76,6 +78,8 @@ export function sourceOf(name: string) {
   return { source, told };
 }
 
+const NO_LIMITS = { runsPerDay: null, runsPerHour: null, maxBytes: null, maxParts: null };
+
 type Roles = { readonly extractor: Extractor; readonly sinks: readonly Sink[]; readonly source: Source; readonly clock?: TestClock };
 
 export async function worksIn(directory: string, { extractor, sinks, source, clock = testClock() }: Roles) {
@@ -83,7 +87,9 @@ export async function worksIn(directory: string, { extractor, sinks, source, clo
     ledger: await openLedger({ directory, own: true, now: clock.now() }),
     spool: await openSpool(join(directory, "spool")),
     sources: new Map([[source.name, source]]),
-    extractors: new Map([[extractor.name, extractor]]),
+    services: new Map([[extractor.name, { extractor, limits: NO_LIMITS, mapping: createMapping(null) }]]),
+    gate: createGate(),
+    life: "life-1",
     sinks: new Map(sinks.map((sink) => [sink.name, sink])),
     route: { service: extractor.name, sinks: sinks.map((sink) => sink.name) },
     retry: { firstMs: 10_000, longestMs: 600_000, giveUpAfterMs: 3_600_000 },

@@ -45,7 +45,8 @@ export function delivery(key: string, { subject = "Rechnung", data = { total: "1
       position: 1,
       parts: attachments.map(({ id, filename, contentType, size, sha256 }) => ({ id, filename, contentType, size, sha256 })),
     },
-    extraction: { service: "cloudsquid", runId: "run" },
+    extraction: { service: "cloudsquid", runId: "run", credits: null, reasoning: null, review: null },
+    invoices: [],
     data,
   };
   return { body, attachments, raw: piece("raw", "raw.eml", "raw") };

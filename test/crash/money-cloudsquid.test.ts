@@ -1,0 +1,27 @@
+/** Cloudsquid offers no way to look for a run: what may have been bought twice is at most one a document, and is counted. */
+import { describe, expect, it } from "vitest";
+import { requireDovecot } from "../servers/dovecot.ts";
+import { campaign } from "./campaign.ts";
+
+const missing = requireDovecot();
+
+describe.skipIf(missing !== null)(`money at Cloudsquid${missing === null ? "" : ` - skipped: ${missing}`}`, () => {
+  it.each(["upload", "run", "poll"])("every way to fail at %s, killed between effects", { timeout: 300_000 }, async (call) => {
+    const bills = await campaign({ service: "cloudsquid" }, call, async (stage, documents) => {
+      const runs = new Map<string, number>();
+      const token = (document: string) => `${document.slice(0, 16)}.eml`;
+      const { rows } = await stage.counts();
+      for (const document of documents) {
+        runs.set(
+          document,
+          rows.filter(({ filename }) => filename === token(document)).reduce((sum, row) => sum + row.runs, 0),
+        );
+      }
+      return runs;
+    });
+    for (const { bought, possiblyTwice } of bills) {
+      expect(bought).toBeGreaterThanOrEqual(1);
+      expect(bought).toBeLessThanOrEqual(1 + possiblyTwice);
+    }
+  });
+});
