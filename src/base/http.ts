@@ -7,7 +7,7 @@ export type HttpOptions = {
   readonly name: string;
   /** Most sockets open to one origin; further calls wait. */
   readonly connections: number;
-  /** For one whole call: from waiting for a socket to the last byte of the answer. */
+  /** From the last byte that was sent to the last byte of the answer; and the longest the sending may make no progress. */
   readonly timeoutMs: number;
   /** A longer answer is cut off; 32 MB unless said otherwise. */
   readonly maxResponseBytes?: number;
@@ -90,6 +90,8 @@ export function createHttp(options: HttpOptions): Http {
           if (left < 0) break;
           if (left === 0) sent = "whole";
           yield chunk;
+          // A slow line is no dead one: as long as bytes are taken, the answer is not overdue.
+          timer.refresh();
         }
         if (left !== 0)
           throw permanent("http.body-length", `${place(name, request)}: the body is not ${source.length} bytes long as announced`);

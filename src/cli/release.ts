@@ -1,10 +1,12 @@
 /** `billhook release`: lets a held message go; safe while the daemon runs. */
-import { EXIT } from "../base/errors.ts";
+import { EXIT, permanent } from "../base/errors.ts";
 import { loadConfig } from "../config/load.ts";
 import { assembleLedger } from "../daemon/assemble.ts";
 import type { Terminal } from "./terminal.ts";
 
 export async function release(options: { readonly config: string; readonly message: string }, { out }: Terminal): Promise<number> {
+  // Every id begins with nothing: an empty variable of a script must not let everything go.
+  if (options.message === "") throw permanent("config.usage", "the message to release is empty: give its id, or the beginning of it");
   const config = await loadConfig(options.config, process.env);
   const now = new Date();
   const ledger = await assembleLedger(config, now);

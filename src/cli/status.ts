@@ -18,7 +18,12 @@ export async function status(options: Options, { out }: Terminal): Promise<numbe
   const now = new Date();
   const ledger = await assembleLedger(config, now);
   try {
-    const ailments = ailmentsOf(await ledger.pulse(), Object.keys(config.mailboxes), now);
+    const pulse = await ledger.pulse();
+    const held = await ledger.held();
+    const ailments = held ? ailmentsOf(pulse, Object.keys(config.mailboxes), now) : [notRunning(pulse)];
+    const troubles = (held && pulse !== null ? pulse.mailboxes : []).flatMap(({ mailbox, trouble }) =>
+      trouble === null ? [] : [{ mailbox, trouble }],
+    );
     if (options.alive) {
       if (!options.json) out(ailments.length === 0 ? "alive" : ailments.join("\n"));
       else out(JSON.stringify({ alive: ailments.length === 0, ailments }));
@@ -30,7 +35,7 @@ export async function status(options: Options, { out }: Terminal): Promise<numbe
     const paused = await ledger.paused();
     const spending = await ledger.spending(new Date(Math.floor(now.getTime() / DAY_MS) * DAY_MS));
     if (options.json) {
-      out(JSON.stringify({ alive: ailments.length === 0, ailments, counts, paused, spending, stuck, unreadable }));
+      out(JSON.stringify({ alive: ailments.length === 0, ailments, troubles, counts, paused, spending, stuck, unreadable }));
       return EXIT.done;
     }
     out(
@@ -70,6 +75,11 @@ function brief({ message, standing, tasks }: Summary) {
       again: status === "open" ? dueAt : null,
     })),
   };
+}
+
+function notRunning(pulse: Pulse | null): string {
+  if (pulse === null) return "the daemon has never been seen alive here";
+  return `the daemon is not running: it ${pulse.alive ? "was last seen alive" : "was stopped"} at ${pulse.at}`;
 }
 
 /** What is wrong with the daemon as seen from outside; empty when it is well. Pure. */

@@ -90,15 +90,23 @@ export const mailbox = section({
 const file = section({
   kind: z.literal("file", "file").meta({ description: "The sink this is.", expected: "file", examples: ["file"] }),
   directory: path("a directory").meta({ description: "Where the files are written; made when it is not there.", examples: ["./out"] }),
-  name: template().default("{{date}}/{{message}}-{{position}}.json").meta({
-    description:
-      "The file's name below the directory. Words: message and document (ids), position (1 for the first document), mailbox, date, subject, from, messageId, data.FIELD. Values are made safe. Quote it in YAML.",
-  }),
+  name: template()
+    .optional()
+    .meta({
+      examples: ["{{date}}/{{message}}-{{position}}.json"],
+      description:
+        "The file's name below the directory; when left out {{date}}/{{message}}-{{position}}.json, for jsonl {{mailbox}}.jsonl. Words: message and document (ids), position (1 for the first document), mailbox, date, subject, from, messageId, data.FIELD. Values are made safe. Quote it in YAML.",
+    }),
   format: choice("json", "jsonl")
     .default("json")
     .meta({ description: "json: a file for each document. jsonl: one line for each delivery, appended to the named file." }),
   attachments: yesOrNo().default(false).meta({ description: "Whether the attachments are written beside it." }),
-}).meta({ description: "Files in a directory." });
+})
+  .transform(({ name, ...rest }) => ({
+    ...rest,
+    name: name ?? (rest.format === "jsonl" ? "{{mailbox}}.jsonl" : "{{date}}/{{message}}-{{position}}.json"),
+  }))
+  .meta({ description: "Files in a directory." });
 
 export const sink = z.discriminatedUnion("kind", [file], kindOf("the kind of a sink: file"));
 

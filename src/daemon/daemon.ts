@@ -5,7 +5,7 @@ import { type Logger, shortAddress } from "../base/logger.ts";
 import type { Config } from "../config/schema.ts";
 import type { Works } from "../pipeline/step.ts";
 import type { Event } from "../store/record.ts";
-import { startWeb, type Web } from "../web/web.ts";
+import { startWeb } from "../web/web.ts";
 import { webhookRoute } from "../web/webhooks.ts";
 import { assembleWorks } from "./assemble.ts";
 import { intake } from "./intake.ts";
@@ -25,20 +25,23 @@ export type DaemonOptions = {
 };
 
 /** How long the effects in hand may take after the daemon was told to stop. */
-const GRACE_MS = 9_000;
+const GRACE_MS = 8_000;
 const HEARTBEAT = "*/10 * * * * *";
 
-/** Resolves with the exit code: 0, or 3 when `once` left tasks that wait: for their next try, for a limit, or for a paused service. */
-export async function runDaemon(options: DaemonOptions, stop: AbortSignal): Promise<number> {
+/**
+ * Resolves with the exit code: 0, or 3 when `once` could not read a mailbox or left tasks that wait: for a try far ahead, for a
+ * limit, or for a paused service. Rejects when the daemon cannot start or its ledger is beyond use.
+ */
+export async function runDaemon(options: DaemonOptions, stopped: AbortSignal): Promise<number> {
   const { config, clock, log, once } = options;
   const { works: assembled, close } = await assembleWorks(config, { clock, log });
   const works: Works = options.passing === undefined ? assembled : { ...assembled, passing: options.passing };
+  const ending = new AbortController();
+  const stop = AbortSignal.any([stopped, ending.signal]);
   const abandon = new AbortController();
-  const halt = new AbortController();
-  const grace = () => void clock.sleep(GRACE_MS, halt.signal).then(() => abandon.abort());
-  stop.addEventListener("abort", grace, { once: true });
-  let stopSchedule = async () => {};
-  let web: Web | null = null;
+  const over = new AbortController();
+  stop.addEventListener("abort", () => void clock.sleep(GRACE_MS, over.signal).then(() => abandon.abort()), { once: true });
+  const closers: (() => Promise<unknown>)[] = [];
   try {
     log.event("info", "daemon.started", {
       mailboxes: works.sources.size,
@@ -52,45 +55,44 @@ export async function runDaemon(options: DaemonOptions, stop: AbortSignal): Prom
       worker.wake();
     };
     const worker = createWorker({ works, concurrency: config.concurrency, tell, log, clock });
-    const heart = createHeart(works, clock);
     if (config.web !== null) {
-      web = await startWeb({ ...config.web, log, routes: [webhookRoute({ works, log, wake: worker.wake })] });
+      const web = await startWeb({ ...config.web, log, routes: [webhookRoute({ works, log, wake: worker.wake })] });
+      closers.push(web.stop);
       log.event("info", "web.listening", { host: config.web.host, port: web.port });
     }
-    if (once) for (const source of works.sources.values()) await source.probe(stop);
-    stopSchedule = startSchedule([
-      ...[...works.sources.values()].map((source) => ({
-        name: `sweep ${source.name}`,
-        when: config.mailboxes[source.name]?.sweep ?? "* * * * *",
-        run: () => {
-          heart.swing(source.name);
-          source.sweep();
-        },
-      })),
-      { name: "heartbeat", when: HEARTBEAT, run: () => heart.beat().catch(() => log.event("error", "heartbeat.failed")) },
-    ]);
-    await heart.beat();
+    const heart = createHeart(works, clock);
+    const beat = () => heart.beat(true).catch(() => log.event("error", "heartbeat.failed"));
+    const sweeps = [...works.sources.values()].map((source) => ({
+      name: `sweep ${source.name}`,
+      when: config.mailboxes[source.name]?.sweep ?? "* * * * *",
+      run: () => {
+        heart.swing(source.name);
+        source.sweep();
+      },
+    }));
+    closers.push(startSchedule([...sweeps, { name: "heartbeat", when: HEARTBEAT, run: beat }]));
+    await heart.beat(true);
 
     let reading = works.sources.size;
-    const intakes = [...works.sources.values()].map((source) =>
-      intake({ source, works, tell, log, clock, once }, stop).finally(() => {
-        reading -= 1;
-        worker.wake();
-      }),
-    );
+    let unread = 0;
+    const intakes = [...works.sources.values()].map(async (source) => {
+      const isRead = await intake({ source, works, tell, log, clock, once }, stop);
+      if (!isRead) unread += 1;
+      reading -= 1;
+      worker.wake();
+    });
+    closers.push(() => Promise.race([Promise.all(intakes), clock.sleep(GRACE_MS, over.signal)]));
     await worker.run(stop, abandon.signal, once ? () => reading === 0 : undefined);
-    if (stop.aborted) await Promise.all(intakes);
-    await heart.beat();
+    await heart.beat(false);
 
     const { open, waiting } = await works.ledger.backlog();
     log.event("info", "daemon.stopped", { open, waiting });
-    return once && !stop.aborted && waiting > 0 ? EXIT.door : EXIT.done;
+    return once && !stopped.aborted && (waiting > 0 || unread > 0) ? EXIT.door : EXIT.done;
   } finally {
-    stop.removeEventListener("abort", grace);
-    await stopSchedule();
-    await web?.stop();
+    ending.abort();
+    for (const shut of closers.reverse()) await shut().catch(() => {});
     await close();
-    halt.abort();
+    over.abort();
   }
 }
 
@@ -105,9 +107,10 @@ function createHeart(works: Works, clock: Clock) {
       const sweeps = last === undefined || sweptAt >= last.since ? 0 : last.sweeps;
       missed.set(mailbox, { sweeps: sweeps + 1, since: sweeps === 0 ? clock.now().getTime() : (last?.since ?? 0) });
     },
-    beat: () =>
+    beat: (alive: boolean) =>
       works.ledger.beat({
         at: clock.now().toISOString(),
+        alive,
         pid: process.pid,
         mailboxes: [...works.sources.values()].map((source) => {
           const { sweptAt, trouble } = source.freshness();

@@ -20,29 +20,50 @@ export type IntakeOptions = {
 /** Pause before the mailbox is read again after something of ours (disk, ledger) failed. */
 const PAUSE_MS = 2_000;
 
-/** Ends when `stop` is aborted, or after one sweep; never rejects: what fails is logged and begun again at the cursor. */
-export async function intake({ source, works, tell, log, clock, once }: IntakeOptions, stop: AbortSignal): Promise<void> {
-  while (!stop.aborted) {
+/**
+ * Ends when `stop` is aborted or, with `once`, after one sweep or when the mailbox cannot be read; never rejects: what fails is
+ * logged and begun again at the cursor. Resolves with whether a sweep was complete.
+ */
+export async function intake({ source, works, tell, log, clock, once }: IntakeOptions, stop: AbortSignal): Promise<boolean> {
+  const leave = new AbortController();
+  const signal = AbortSignal.any([stop, leave.signal]);
+  if (once) void leaveAtTrouble(source, clock, leave, signal);
+  let swept = false;
+  while (!signal.aborted) {
     try {
       const known = await works.ledger.mailbox(source.name);
-      for await (const sight of source.arrivals(known?.cursor ?? null, stop)) {
+      for await (const sight of source.arrivals(known?.cursor ?? null, signal)) {
         try {
           const event = await receive(sight, source.name, works);
           if (event !== null) tell(event);
-          if (once && sight.is === "swept") return;
+          swept ||= sight.is === "swept";
+          if (once && swept) {
+            leave.abort();
+            return true;
+          }
         } catch (thrown) {
           const fault = asFault(thrown, "receive.failed");
           if (isOurs(fault)) throw fault;
           log.event("warn", "receive.retry", { mailbox: source.name, fault: fault.code, why: fault.message });
         }
       }
-      if (stop.aborted) return;
     } catch (thrown) {
-      if (stop.aborted) return;
+      if (signal.aborted) return swept;
       const fault = asFault(thrown, "receive.failed");
       log.event("error", "receive.trouble", { mailbox: source.name, fault: fault.code, why: fault.message });
     }
-    await clock.sleep(PAUSE_MS, stop);
+    if (!signal.aborted) await clock.sleep(PAUSE_MS, signal);
+  }
+  return swept;
+}
+
+const LOOK_MS = 250;
+
+/** A source reconnects for ever; who came for one sweep does not wait for that. */
+async function leaveAtTrouble(source: Source, clock: Clock, leave: AbortController, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    if (source.freshness().trouble !== null) leave.abort();
+    await clock.sleep(LOOK_MS, signal);
   }
 }
 

@@ -18,13 +18,15 @@ export type WorkerOptions = {
 export type Worker = {
   /**
    * Works until `stop` is aborted, then finishes what is in hand; `abandon` cuts even that short. With `untilDrained` it also ends
-   * when that resolves to true: no task left that is going well. Rejects only when the ledger is beyond use.
+   * when that is true and no task is left that is going well or will be tried again soon. Rejects only when the ledger is beyond use.
    */
   readonly run: (stop: AbortSignal, abandon: AbortSignal, untilDrained?: () => boolean) => Promise<void>;
   /** There is something new to do. */
   readonly wake: () => void;
 };
 
+/** A try this near is waited for before the work counts as drained. */
+const SOON_MS = 30_000;
 /** Longest nap: what another process put back (`billhook retry`) is seen within this. */
 const NAP_MS = 2_000;
 
@@ -60,13 +62,19 @@ export function createWorker({ works, concurrency, tell, log, clock }: WorkerOpt
     stop.removeEventListener("abort", ring);
   };
 
+  const isDrained = async () => {
+    const next = await works.ledger.nextDue([]);
+    const isSoon = next !== null && next.getTime() - clock.now().getTime() < SOON_MS;
+    return !isSoon && (await works.ledger.backlog()).open === 0;
+  };
+
   const run: Worker["run"] = async (stop, abandon, untilDrained) => {
     while (!stop.aborted && broken === undefined) {
       try {
         const free = concurrency - inHand.size;
         const due = free > 0 ? await works.ledger.due(clock.now(), free, [...inHand.keys()]) : [];
         for (const task of due) take(task, abandon);
-        if (due.length === 0 && inHand.size === 0 && untilDrained?.() && (await works.ledger.backlog()).open === 0) return;
+        if (due.length === 0 && inHand.size === 0 && untilDrained?.() && (await isDrained())) return;
         if (due.length < free || free === 0) await nap(stop);
       } catch (thrown) {
         const fault = asFault(thrown);

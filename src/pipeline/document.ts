@@ -6,18 +6,23 @@ import type { DocumentRecord } from "../store/record.ts";
 import type { MessageRecord, Spool } from "../store/store.ts";
 import type { Works } from "./step.ts";
 
-/** One document for the whole mail, or one for each attachment the service takes. Pure. */
+/**
+ * One document for the whole mail, or one for each attachment the service takes. Never none: a mail without such an attachment is
+ * a document the service will refuse, so that it fails visibly instead of being settled as done. Pure.
+ */
 export function documentsOf(message: string, parts: readonly Part[], service: string, extractor: Extractor): readonly DocumentRecord[] {
-  const groups =
+  const all = parts.map((part) => part.id);
+  const attachments =
     extractor.grain === "message"
-      ? [parts.map((part) => part.id)]
+      ? []
       : parts.filter((part) => part.role === "attachment" && extractor.accepts(typeOf(part), part.filename)).map((part) => [part.id]);
-  return groups.map((ids, index) => ({
+  const whole = attachments.length === 0;
+  return (whole ? [all] : attachments).map((ids, index) => ({
     id: `${message}.${index + 1}`,
     message,
     position: index + 1,
     service,
-    whole: extractor.grain === "message",
+    whole,
     parts: ids,
   }));
 }

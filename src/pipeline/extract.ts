@@ -19,19 +19,22 @@ export const extract: Step = async (task, works, signal) => {
     );
   }
   if (task.memo === null) {
+    const size = { bytes: message.size, parts: (await works.ledger.parts(message.id)).length };
     const held =
-      tooBig(task, { bytes: message.size, parts: document.parts.length }, service.limits) ??
+      tooBig(task, size, service.limits) ??
       (await works.gate.pass(record.id, record.service, service.limits, works.ledger, works.clock.now()));
     if (held !== null) return held;
   }
-  const { begun, memo } = intentionOf(task.memo);
+  const now = works.clock.now();
+  const { begun, memo } = opened(task.memo);
   const { extractor } = service;
   const buysBlindly = extractor.blind?.buys(memo) ?? false;
-  if (buysBlindly && begun === null) return { is: "later", at: works.clock.now(), memo: { ...memo, [BEGUN]: works.life } };
   let progress: Progress;
-  if (extractor.blind !== undefined && buysBlindly && begun !== works.life) progress = extractor.blind.lost(memo);
+  if (extractor.blind !== undefined && buysBlindly && begun !== null && begun !== works.life) progress = extractor.blind.lost(memo);
   else {
     try {
+      // The one save before an effect: should this life end in between, the next one knows that it may have taken place.
+      if (buysBlindly) await works.ledger.save(task, { is: "later", at: now, memo: { ...memo, [BEGUN]: works.life }, quiet: true }, now);
       progress = await extractor.advance(document, memo, record.id, signal);
     } catch (thrown) {
       if (signal.aborted) throw thrown;
@@ -39,34 +42,44 @@ export const extract: Step = async (task, works, signal) => {
       return retry({ ...task, memo }, asFault(thrown, "extract.failed"), works.clock.now(), works.retry, works.clock.random());
     }
   }
-  const outcome = outcomeOf(progress, record, works.route.sinks);
+  const outcome = outcomeOf(progress, memo, record, works.route.sinks);
   const run = runOf(progress, memo);
   if (run === null) return outcome;
   const [first] = await works.ledger.arrivals(message.id);
   return { ...outcome, run: { document: record.id, service: record.service, mailbox: first?.origin.mailbox ?? "", ...run } };
 };
 
-/** The process that has decided to buy, in the memo beside what is the extractor's own. */
+/** Kept by the pipeline in the memo, beside what is the extractor's own: the process that has decided to buy. */
 const BEGUN = "begun";
+/** And the id of a run while its task is halted: the ledger takes `runId` for one that is asked after, paused or not. */
+const HALTED_RUN = "haltedRun";
 
-function intentionOf(saved: TaskMemo | null): { readonly begun: string | null; readonly memo: TaskMemo | null } {
-  if (saved === null || !(BEGUN in saved)) return { begun: null, memo: saved };
-  const { [BEGUN]: begun, ...memo } = saved;
+function opened(saved: TaskMemo | null): { readonly begun: string | null; readonly memo: TaskMemo | null } {
+  if (saved === null) return { begun: null, memo: null };
+  const { [BEGUN]: begun = null, [HALTED_RUN]: runId, ...rest } = saved;
+  const memo = runId === undefined ? rest : { ...rest, runId };
   return { begun: textOf(begun), memo: Object.keys(memo).length === 0 ? null : memo };
+}
+
+function halted(memo: TaskMemo | null): TaskMemo | null {
+  if (memo?.runId === undefined) return memo;
+  const { runId, ...rest } = memo;
+  return { ...rest, [HALTED_RUN]: runId };
 }
 
 function outcomeOf(
   progress: Progress,
+  before: TaskMemo | null,
   { id, service }: { readonly id: string; readonly service: string },
   sinks: readonly string[],
 ): Outcome {
   switch (progress.is) {
     case "going":
-      return { is: "later", at: progress.nextAt, memo: progress.memo };
+      return { is: "later", at: progress.nextAt, memo: progress.memo, ...noteOf(progress.memo, before) };
     case "refused":
       return { is: "failed", fault: progress.fault, memo: progress.memo };
     case "halted":
-      return { is: "halted", service, fault: progress.fault, memo: progress.memo };
+      return { is: "halted", service, fault: progress.fault, memo: halted(progress.memo) };
     case "answered":
       return {
         is: "done",
@@ -77,6 +90,12 @@ function outcomeOf(
         },
       };
   }
+}
+
+/** What there is to tell of an effect on the way, for who looks for the mail at the service; a poll without news is not told. Pure. */
+function noteOf(memo: TaskMemo, before: TaskMemo | null): { readonly note: string } | { readonly quiet: true } {
+  const news = ["step", "rowId", "runId", "status"].filter((key) => typeof memo[key] === "string" && memo[key] !== before?.[key]);
+  return news.length === 0 ? { quiet: true } : { note: news.map((key) => `${key} ${String(memo[key])}`).join(", ") };
 }
 
 /** What the effect bought, or what is known now of what was bought before; null when there is nothing to tell. Pure. */

@@ -16,17 +16,17 @@ export type Limits = {
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
-/** When a window is full of documents on their way, and nothing in it says when it empties. */
+/** When a window is full only with documents on their way: nothing says when, or whether, they are bought. */
 const LOOK_AGAIN_MS = 60_000;
 
-/** Whether a document is too big to be bought without a person's word. Pure. */
+/** Whether a document is of a message too big to be bought without a person's word. Pure. */
 export function tooBig(task: Task, size: { readonly bytes: number; readonly parts: number }, limits: Limits): Outcome | null {
   if (task.released) return null;
   const over =
     limits.maxBytes !== null && size.bytes > limits.maxBytes
       ? `the message has ${size.bytes} bytes, limits.maxBytes is ${limits.maxBytes}`
       : limits.maxParts !== null && size.parts > limits.maxParts
-        ? `the document has ${size.parts} parts, limits.maxParts is ${limits.maxParts}`
+        ? `the message has ${size.parts} parts, limits.maxParts is ${limits.maxParts}`
         : null;
   if (over === null) return null;
   return { is: "held", fault: permanent("limit.size", over, `\`billhook release ${task.message.slice(0, 16)}\` lets it go`) };
@@ -47,17 +47,19 @@ export function createGate(): Gate {
 
   async function decide(document: string, service: string, limits: Limits, ledger: Ledger, now: Date): Promise<Outcome | null> {
     for (const window of windowsOf(limits, now)) {
+      // Before the ledger is asked: what leaves in between is in its answer.
+      const others = [...inside].filter(([other, at]) => at === service && other !== document).map(([other]) => other);
       const { runs, oldest, coming } = await ledger.bought(service, window.since);
-      const others = [...inside].filter(([other, at]) => at === service && other !== document && !coming.includes(other)).length;
-      if (runs + coming.filter((other) => other !== document).length + others < window.most) continue;
-      const freeAt = window.freeAt(oldest);
+      const onTheirWay = new Set([...coming, ...others]);
+      onTheirWay.delete(document);
+      if (runs + onTheirWay.size < window.most) continue;
+      // Only what was bought says when the window empties.
+      const freeAt = runs < window.most || oldest === null ? new Date(now.getTime() + LOOK_AGAIN_MS) : window.freeAt(oldest);
+      const since = window.since.toISOString();
       const fault = new Fault(
         "limit.runs",
-        `${service}: ${window.said} is reached; ${runs} runs were bought since ${window.since.toISOString()}`,
-        {
-          advice: "raise the limit, or wait",
-          retryAt: freeAt,
-        },
+        `${service}: ${window.said} is reached: ${runs} runs bought since ${since}, ${onTheirWay.size} on their way`,
+        { advice: "raise the limit, or wait", retryAt: freeAt },
       );
       return { is: "later", at: freeAt, memo: null, waiting: fault };
     }
@@ -76,19 +78,18 @@ export function createGate(): Gate {
   };
 }
 
-type Window = { readonly said: string; readonly most: number; readonly since: Date; readonly freeAt: (oldest: Date | null) => Date };
+type Window = { readonly said: string; readonly most: number; readonly since: Date; readonly freeAt: (oldest: Date) => Date };
 
 function windowsOf({ runsPerDay, runsPerHour }: Limits, now: Date): readonly Window[] {
   const midnight = Math.floor(now.getTime() / DAY_MS) * DAY_MS;
-  const soon = new Date(now.getTime() + LOOK_AGAIN_MS);
   const windows: Window[] = [];
   if (runsPerHour !== null) {
     const since = new Date(now.getTime() - HOUR_MS);
-    const freeAt = (oldest: Date | null) => (oldest === null ? soon : new Date(oldest.getTime() + HOUR_MS + 1));
+    const freeAt = (oldest: Date) => new Date(oldest.getTime() + HOUR_MS + 1);
     windows.push({ said: `limits.runsPerHour of ${runsPerHour}`, most: runsPerHour, since, freeAt });
   }
   if (runsPerDay !== null) {
-    const freeAt = (oldest: Date | null) => (oldest === null ? soon : new Date(midnight + DAY_MS));
+    const freeAt = () => new Date(midnight + DAY_MS);
     windows.push({ said: `limits.runsPerDay of ${runsPerDay}`, most: runsPerDay, since: new Date(midnight), freeAt });
   }
   return windows;

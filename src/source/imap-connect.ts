@@ -1,11 +1,12 @@
 /** One IMAP connection with its folder open: made, watched, lent and ended. */
+import { rootCertificates } from "node:tls";
 import { ImapFlow } from "imapflow";
 import type { Clock } from "../base/clock.ts";
 import { Fault } from "../base/errors.ts";
 import { commandFault, connectFault, type Door, folderFault } from "./imap-faults.ts";
 
 export type Account = Door & {
-  /** PEM text of the only authority to trust; null trusts the system's. */
+  /** PEM text of an authority to trust besides the usual ones; null: only those. */
   readonly ca: string | null;
   readonly connectTimeoutMs: number;
   readonly idleMs: number;
@@ -45,7 +46,7 @@ export async function openSession(account: Account, clock: Clock, signal: AbortS
     secure: account.tls === "implicit",
     // Left undefined imapflow would upgrade when it can and stay in clear text when it cannot.
     ...(account.tls === "implicit" ? {} : { doSTARTTLS: account.tls === "starttls" }),
-    tls: { minVersion: "TLSv1.2", ...(account.ca === null ? {} : { ca: account.ca }) },
+    tls: { minVersion: "TLSv1.2", ...(account.ca === null ? {} : { ca: [...rootCertificates, account.ca] }) },
     auth: { user: account.user, pass: account.password },
     clientInfo: { name: "billhook", version: false, vendor: false, "support-url": false },
     logger: false,

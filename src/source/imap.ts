@@ -10,7 +10,7 @@ import type { Afterwards, Cursor, Origin, Probe, Settled, Sight, Source, Start, 
 
 export type ImapOptions = Door & {
   readonly name: string;
-  /** PEM text of the only authority to trust; null trusts the system's. */
+  /** PEM text of an authority to trust besides the usual ones; null: only those. */
   readonly ca: string | null;
   readonly start: Start;
   readonly afterwards: Readonly<Record<Verdict, Afterwards>>;
@@ -27,6 +27,8 @@ export type ImapOptions = Door & {
 
 /** With IDLE's renewal, a half-open connection is noticed within 110 s. */
 const DEFAULTS = { connectTimeoutMs: 30_000, idleMs: 50_000, socketTimeoutMs: 60_000, batchBytes: 8_000_000, wholeBytes: 1_000_000 };
+/** How long settlements in hand may take when the watching ends. */
+const LEAVE_MS = 5_000;
 const LOGIN_EVERY_MS = 2_000;
 const BACKOFF_MS = { least: 2_000, most: 60_000 };
 /** Between two IDLEs that the server ended by itself. */
@@ -78,7 +80,9 @@ export function createImapSource(options: ImapOptions, deps: { readonly clock: C
     const leave = async () => {
       // Whoever settles from here on finds no session that is on its way out; who has begun may finish.
       watched = null;
-      await Promise.allSettled(inHand);
+      const patience = new AbortController();
+      await Promise.race([Promise.allSettled(inHand), clock.sleep(LEAVE_MS, patience.signal)]);
+      patience.abort();
       await session.end();
     };
     stop.addEventListener("abort", leave, { once: true });

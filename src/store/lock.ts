@@ -1,9 +1,13 @@
 /** One daemon a ledger: a lock the operating system gives back when the process dies, however it dies. */
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { permanent, reasonOf } from "../base/errors.ts";
+
+const LOCK_FILE = "ledger.lock";
+/** Somebody may be asking whether the lock is held; that takes no longer than this. */
+const PEEK_MS = 500;
 
 export type Lock = { readonly release: () => void };
 
@@ -15,7 +19,7 @@ export function takeLock(directory: string, now: Date): Lock {
   const holder = join(directory, "daemon.json");
   let database: Database.Database | null = null;
   try {
-    database = new Database(join(directory, "ledger.lock"), { timeout: 0 });
+    database = new Database(join(directory, LOCK_FILE), { timeout: PEEK_MS });
     database.pragma("journal_mode = DELETE");
     database.exec("BEGIN EXCLUSIVE");
     writeFileSync(holder, `${JSON.stringify({ pid: process.pid, host: hostname(), since: now.toISOString() })}\n`);
@@ -31,6 +35,22 @@ export function takeLock(directory: string, now: Date): Lock {
       );
     }
     throw permanent("ledger.lock", `cannot lock ${directory}: ${reasonOf(thrown)}`, "check that the directory can be written", thrown);
+  }
+}
+
+/** Whether the lock of a state directory is taken at this moment, by whomever. */
+export function isHeld(directory: string): boolean {
+  const file = join(directory, LOCK_FILE);
+  if (!existsSync(file)) return false;
+  const database = new Database(file, { readonly: true, timeout: 0 });
+  try {
+    database.prepare("SELECT count(*) FROM sqlite_master").get();
+    return false;
+  } catch (thrown) {
+    if ((thrown as { code?: string }).code?.startsWith("SQLITE_BUSY")) return true;
+    throw thrown;
+  } finally {
+    database.close();
   }
 }
 

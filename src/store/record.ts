@@ -85,12 +85,19 @@ export type Growth = {
 };
 
 /**
- * What became of one effect. `later` is not a failure; `waiting` says what it waits for. `held` waits for a person. `halted`: the
+ * What became of one effect. `later` is not a failure; `waiting` says what it waits for, and `quiet` that there is nothing to tell. `held` waits for a person. `halted`: the
  * whole service waits for a person, and this task with it. `run` is what the effect bought, or what is now known about it.
  */
 export type Outcome = (
   | { readonly is: "done"; readonly memo?: TaskMemo; readonly growth?: Growth; readonly note?: string }
-  | { readonly is: "later"; readonly at: Date; readonly memo: TaskMemo | null; readonly note?: string; readonly waiting?: Fault }
+  | {
+      readonly is: "later";
+      readonly at: Date;
+      readonly memo: TaskMemo | null;
+      readonly note?: string;
+      readonly waiting?: Fault;
+      readonly quiet?: true;
+    }
   | { readonly is: "retry"; readonly at: Date; readonly fault: Fault; readonly memo?: TaskMemo | null }
   | { readonly is: "failed"; readonly fault: Fault; readonly memo?: TaskMemo | null }
   | { readonly is: "held"; readonly fault: Fault }

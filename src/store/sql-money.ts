@@ -23,29 +23,32 @@ export function moneyOn(db: Kysely<Tables>): Money {
       return rows.map(({ name, paused_at, why }) => ({ service: name, since: paused_at, why }));
     },
 
-    bought: async (service, since) => {
-      const { runs, oldest } = await db
-        .selectFrom("run")
-        .select((e) => [e.fn.countAll<number>().as("runs"), e.fn.min<string | null>("at").as("oldest")])
-        .where("service", "=", service)
-        .where("at", ">=", since.toISOString())
-        .executeTakeFirstOrThrow();
-      const coming = await db
-        .selectFrom("task")
-        .innerJoin("document", "document.id", "task.subject")
-        .select("task.subject")
-        .where("task.kind", "=", "extract")
-        .where("task.status", "=", "open")
-        .where("task.run_id", "is", null)
-        .where("task.memo", "is not", null)
-        .where("document.service", "=", service)
-        .execute();
-      return { runs: Number(runs), oldest: oldest === null ? null : new Date(oldest), coming: coming.map(({ subject }) => subject) };
-    },
+    // In one transaction: a document on its way that becomes a run must not be missed between two questions.
+    bought: (service, since) =>
+      db.transaction().execute(async (trx) => {
+        const { runs, oldest } = await trx
+          .selectFrom("run")
+          .select((e) => [e.fn.countAll<number>().as("runs"), e.fn.min<string | null>("at").as("oldest")])
+          .where("service", "=", service)
+          .where("at", ">=", since.toISOString())
+          .executeTakeFirstOrThrow();
+        const coming = await trx
+          .selectFrom("task")
+          .innerJoin("document", "document.id", "task.subject")
+          .select("task.subject")
+          .where("task.kind", "=", "extract")
+          .where("task.status", "=", "open")
+          .where("task.run_id", "is", null)
+          .where("task.memo", "is not", null)
+          .where("document.service", "=", service)
+          .execute();
+        return { runs: Number(runs), oldest: oldest === null ? null : new Date(oldest), coming: coming.map(({ subject }) => subject) };
+      }),
 
     spending: async (since) => {
       const day = sql<string>`substr(at, 1, 10)`;
-      const rows = await db
+      // A document's doubts are told with each of its runs.
+      const documents = db
         .selectFrom("run")
         .select((e) => [
           day.as("day"),
@@ -53,11 +56,22 @@ export function moneyOn(db: Kysely<Tables>): Money {
           "mailbox",
           e.fn.countAll<number>().as("runs"),
           e.fn.sum<number | null>("credits").as("credits"),
-          e.fn.sum<number>("possibly_twice").as("possiblyTwice"),
+          e.fn.max<number>("possibly_twice").as("doubts"),
         ])
         .where("at", ">=", since.toISOString())
-        .groupBy([day, "service", "mailbox"])
-        .orderBy(day, "desc")
+        .groupBy([day, "service", "mailbox", "document"]);
+      const rows = await db
+        .selectFrom(documents.as("bill"))
+        .select((e) => [
+          "day",
+          "service",
+          "mailbox",
+          e.fn.sum<number>("runs").as("runs"),
+          e.fn.sum<number | null>("credits").as("credits"),
+          e.fn.sum<number>("doubts").as("possiblyTwice"),
+        ])
+        .groupBy(["day", "service", "mailbox"])
+        .orderBy("day", "desc")
         .orderBy("service")
         .orderBy("mailbox")
         .execute();

@@ -17,7 +17,7 @@ import {
 import type { Writes } from "./sql-write.ts";
 import type { Ledger, Pulse, Summary } from "./store.ts";
 
-export type Reads = Omit<Ledger, keyof Writes | keyof Money | "close">;
+export type Reads = Omit<Ledger, keyof Writes | keyof Money | "held" | "close">;
 
 /** Not what would buy at a paused service; what was bought there is still asked after. */
 function mayGoOn(e: ExpressionBuilder<Tables, "task">) {
@@ -165,7 +165,7 @@ export function readsOn(db: Kysely<Tables>): Reads {
 
     pulse: async () => {
       const row = await db.selectFrom("pulse").select("body").where("id", "=", 1).executeTakeFirst();
-      return row === undefined ? null : (JSON.parse(row.body) as Pulse);
+      return row === undefined ? null : ({ alive: true, ...JSON.parse(row.body) } as Pulse);
     },
   };
 }

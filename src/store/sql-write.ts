@@ -121,7 +121,7 @@ async function save(trx: Transaction<Tables>, task: Task, outcome: Outcome, now:
   if (outcome.is === "halted") await pause(trx, outcome.service, outcome.fault.message, next.updatedAt);
   if (outcome.is === "done" && outcome.growth !== undefined) await grow(trx, task.message, outcome.growth, next.updatedAt);
   const event = eventOf(task, outcome, now);
-  await addEvent(trx, event);
+  if (outcome.is !== "later" || outcome.quiet !== true) await addEvent(trx, event);
   await close(trx, task.message, next.updatedAt);
   return event;
 }

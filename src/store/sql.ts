@@ -6,7 +6,7 @@ import { Kysely } from "kysely";
 import { Migrator } from "kysely/migration";
 import { Fault, permanent, reasonOf } from "../base/errors.ts";
 import { makeDirectory } from "../base/files.ts";
-import { type Lock, takeLock } from "./lock.ts";
+import { isHeld, type Lock, takeLock } from "./lock.ts";
 import { ledgerDialect } from "./sql-dialect.ts";
 import { migrations } from "./sql-migrations.ts";
 import { moneyOn } from "./sql-money.ts";
@@ -48,7 +48,7 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
     const db = new Kysely<Tables>({ dialect: ledgerDialect(database) });
     if (own) await migrate(db);
     return {
-      ...guarded({ ...readsOn(db), ...writesOn(db), ...moneyOn(db) }, file),
+      ...guarded({ ...readsOn(db), ...writesOn(db), ...moneyOn(db), held: async () => isHeld(directory) }, file),
       close: async () => {
         await db.destroy();
         close();

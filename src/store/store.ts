@@ -38,6 +38,8 @@ export type MailboxRecord = {
 /** The daemon's pulse, for those who look from outside. */
 export type Pulse = {
   readonly at: string;
+  /** False: the daemon has stopped, in good order. */
+  readonly alive: boolean;
   readonly pid: number;
   readonly mailboxes: readonly {
     readonly mailbox: string;
@@ -139,6 +141,8 @@ export type Ledger = {
 
   readonly beat: (pulse: Pulse) => Promise<void>;
   readonly pulse: () => Promise<Pulse | null>;
+  /** Whether a daemon, this process or another, owns the ledger right now. */
+  readonly held: () => Promise<boolean>;
   readonly close: () => Promise<void>;
 };
 

@@ -1,7 +1,7 @@
 /** The web server of the daemon: where webhooks come in. Loopback unless its owner says otherwise. */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { asFault, Fault, permanent, reasonOf } from "../base/errors.ts";
+import { asFault, Fault, reasonOf } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 
 export type WebOptions = {
@@ -10,6 +10,8 @@ export type WebOptions = {
   readonly port: number;
   readonly log: Logger;
   readonly routes: readonly Route[];
+  /** How long a request may take to arrive whole; 30 s unless said otherwise. */
+  readonly requestMs?: number;
 };
 
 /** Answers requests of one method below one path; `rest` is what follows the path. */
@@ -23,7 +25,7 @@ export type Route = {
   ) => Promise<Reply>;
 };
 
-export type Reply = { readonly status: number; readonly json: unknown };
+export type Reply = { readonly status: number; readonly json: unknown; readonly headers?: Readonly<Record<string, string>> };
 
 export type Web = { readonly port: number; readonly stop: () => Promise<void> };
 
@@ -32,14 +34,18 @@ const LARGEST_BODY = 16 * 1024 * 1024;
 const REQUEST_MS = 30_000;
 
 /** Throws `web.port` when the port cannot be had. */
-export async function startWeb({ host, port, log, routes }: WebOptions): Promise<Web> {
+export async function startWeb({ host, port, log, routes, requestMs = REQUEST_MS }: WebOptions): Promise<Web> {
   const stopping = new AbortController();
-  const server = createServer({ requestTimeout: REQUEST_MS, headersTimeout: REQUEST_MS, keepAliveTimeout: 5_000 }, (request, response) => {
+  const trouble = (thrown: unknown) => {
+    const fault = asFault(thrown, "web.failed");
+    log.event("error", "web.trouble", { fault: fault.code, why: fault.message });
+  };
+  const patience = { requestTimeout: requestMs, headersTimeout: requestMs, connectionsCheckingInterval: requestMs / 10 };
+  const server = createServer({ ...patience, keepAliveTimeout: 5_000 }, (request, response) => {
     answer(request, routes, stopping.signal)
       .catch((thrown: unknown): Reply => {
-        const fault = asFault(thrown, "web.failed");
-        if (fault.code === "web.too-large") return { status: 413, json: { error: fault.message } };
-        log.event("error", "web.trouble", { fault: fault.code, why: fault.message });
+        // A client that goes away in the middle of its own body is no trouble of ours.
+        if (!request.destroyed || request.complete) trouble(thrown);
         return { status: 500, json: { error: "billhook could not answer; see its log" } };
       })
       .then((reply) => send(response, reply))
@@ -57,6 +63,8 @@ export async function startWeb({ host, port, log, routes }: WebOptions): Promise
     );
     server.listen(port, host, resolve);
   });
+  // One that nobody listens to would end the daemon: a connection that cannot be accepted is one.
+  server.on("error", trouble);
   return {
     port: (server.address() as AddressInfo).port,
     stop: async () => {
@@ -68,34 +76,39 @@ export async function startWeb({ host, port, log, routes }: WebOptions): Promise
 }
 
 async function answer(request: IncomingMessage, routes: readonly Route[], signal: AbortSignal): Promise<Reply> {
-  const path = new URL(request.url ?? "/", "http://localhost").pathname;
+  const path = URL.parse(request.url ?? "/", "http://localhost")?.pathname ?? "/";
   const there = routes.filter((route) => path.startsWith(route.path));
+  if (there.length === 0) return { status: 404, json: { error: "not here" } };
   const route = there.find(({ method }) => method === request.method);
-  if (route === undefined)
-    return there.length > 0 ? { status: 405, json: { error: "method not allowed" } } : { status: 404, json: { error: "not here" } };
-  return route.answer({ rest: path.slice(route.path.length), headers: request.headers, body: await bodyOf(request) }, signal);
+  if (route === undefined) {
+    return { status: 405, json: { error: "method not allowed" }, headers: { allow: there.map(({ method }) => method).join(", ") } };
+  }
+  const body = await bodyOf(request);
+  // The rest of it is not read.
+  if (body === "too large") return { status: 413, json: { error: "the body is too large" }, headers: { connection: "close" } };
+  return route.answer({ rest: path.slice(route.path.length), headers: request.headers, body }, signal);
 }
 
-async function bodyOf(request: IncomingMessage): Promise<Uint8Array> {
+async function bodyOf(request: IncomingMessage): Promise<Uint8Array | "too large"> {
   const chunks: Buffer[] = [];
   let size = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
+  // Left open at the end, or nobody could be told that it is too large.
+  for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     size += chunk.length;
-    if (size > LARGEST_BODY) throw permanent("web.too-large", "the body is too large");
+    if (size > LARGEST_BODY) return "too large";
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
 }
 
-function send(response: ServerResponse, { status, json }: Reply): void {
+function send(response: ServerResponse, { status, json, headers }: Reply): void {
   const body = Buffer.from(`${JSON.stringify(json)}\n`);
   response.writeHead(status, {
     "content-type": "application/json; charset=utf-8",
     "content-length": body.length,
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
-    // The rest of a refused body is not read.
-    ...(status === 413 ? { connection: "close" } : {}),
+    ...headers,
   });
   response.end(body);
 }

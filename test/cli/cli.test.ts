@@ -52,6 +52,7 @@ describe("status --alive", () => {
   const now = new Date("2026-03-01T12:00:00Z");
   const beat = (seconds: number, missedSweeps: number) => ({
     at: new Date(now.getTime() - seconds * 1_000).toISOString(),
+    alive: true,
     pid: 1,
     mailboxes: [
       {

@@ -398,8 +398,8 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
           [id("bad"), "working"],
           [id("waiting"), "retrying"],
         ]);
-        await ledger.beat({ at: at(30).toISOString(), pid: 1, mailboxes: [] });
-        expect(await ledger.pulse()).toEqual({ at: at(30).toISOString(), pid: 1, mailboxes: [] });
+        await ledger.beat({ at: at(30).toISOString(), alive: true, pid: 1, mailboxes: [] });
+        expect(await ledger.pulse()).toEqual({ at: at(30).toISOString(), alive: true, pid: 1, mailboxes: [] });
       }),
     );
 

@@ -91,7 +91,9 @@ describe.skipIf(missing !== null)(`billhook run against Dovecot and the sandbox$
     expect(retry.out).toHaveLength(2);
     await daemon.logged(settled(2));
     expect(await daemon.kill()).toBe(0);
-    expect(await stage.start("status", "--alive").ended).toBe(0);
+    const stopped = stage.start("status", "--alive");
+    expect(await stopped.ended).toBe(3);
+    expect(stopped.out.join("\n")).toMatch(/not running: it was stopped at/);
   });
 
   it("check knocks on every door", async () => {

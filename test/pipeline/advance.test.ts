@@ -47,7 +47,6 @@ describe("the life of a message", () => {
       "split.done",
       "extract.later",
       "extract.later",
-      "extract.later",
       "extract.done",
       "deliver.done",
       "settle.done",
@@ -102,14 +101,17 @@ describe("the life of a message", () => {
     await works.ledger.close();
   });
 
-  test("with nothing the service would take it is over after the split", async () => {
+  test("with nothing the service would take it fails visibly, and is never told done", async () => {
     const clock = testClock();
-    const { works, invoices, files } = await stage({ extractor: patientExtractor(clock, "attachment").extractor, clock });
+    const fault = permanent("test.nothing-to-send", "no part is of a type the service takes");
+    const { extractor } = extractorOf((): Progress => ({ is: "refused", memo: null, fault }));
+    const { works, invoices, files } = await stage({ extractor: { ...extractor, grain: "attachment" }, clock });
     const message = await arrive(works, "08-no-invoice");
     await drain(works, clock);
-    expect(await whats(works, message)).toEqual(["received", "split.done", "settle.done"]);
+    expect(await whats(works, message)).toEqual(["received", "split.done", "extract.failed", "settle.done"]);
+    expect(await works.ledger.documents(message)).toMatchObject([{ whole: true }]);
     expect(files.given).toEqual([]);
-    expect(invoices.told).toMatchObject([{ verdict: "done" }]);
+    expect(invoices.told).toMatchObject([{ verdict: "failed" }]);
     await works.ledger.close();
   });
 });
@@ -307,7 +309,7 @@ describe("between the effect and its save", () => {
     }
     expect([patient.asked.length, files.given.length, invoices.told.length]).toEqual([4, 1, 1]);
     expect(await standing(current)).toBe("done");
-    expect(await whats(current, message)).toHaveLength(8);
+    expect(await whats(current, message)).toHaveLength(7);
     await current.ledger.close();
   });
 

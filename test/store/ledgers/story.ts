@@ -129,7 +129,7 @@ export async function tell(ledger: Ledger): Promise<void> {
     now: at(18),
   });
   await ledger.swept("invoices", cursor(18), at(19));
-  await ledger.beat({ at: at(20).toISOString(), pid: 4711, mailboxes: [] });
+  await ledger.beat({ at: at(20).toISOString(), alive: true, pid: 4711, mailboxes: [] });
 }
 
 /** All that it remembers. */
