@@ -20,16 +20,17 @@ const MIMETYPES = new Set([
   "message/rfc822",
 ]);
 
+/** What a URL opens; null for one that is not the sandbox's own, or has expired. */
+export type Open = (url: string) => Uint8Array | null;
+
 /** The submission, or the sentence that says what is wrong with it. GUESS: the parts of a `multipart` are Documents themselves. */
-export function readDocument(json: unknown): Submission | string {
+export function readDocument(json: unknown, open: Open): Submission | string {
   const head = readHead(json, "");
   if (typeof head === "string") return head;
-  if (head.fileType === "binary") {
-    const bytes = decoded(head.file);
-    if (bytes === null) return "file: expected base64";
-    return { filename: head.filename, pieces: [{ ...head, bytes }], size: bytes.length };
+  if (head.fileType !== "multipart") {
+    const piece = pieceOf(head, open);
+    return typeof piece === "string" ? piece : { filename: head.filename, pieces: [piece], size: piece.bytes.length };
   }
-  if (head.fileType === "uri") return "file_type uri: this sandbox fetches nothing, send the bytes";
   if (!Array.isArray(head.file) || head.file.length === 0) return "file: expected an array of parts";
   const pieces: SubmittedPiece[] = [];
   for (const [index, value] of head.file.entries()) {
@@ -40,6 +41,24 @@ export function readDocument(json: unknown): Submission | string {
     pieces.push({ filename: part.filename, mimetype: part.mimetype, bytes });
   }
   return { filename: head.filename, pieces, size: pieces.reduce((sum, piece) => sum + piece.bytes.length, 0) };
+}
+
+/** The same for what is to be a file, which is of one piece. GUESS: that it cannot be `multipart`. */
+export function readFile(json: unknown, open: Open): SubmittedPiece | string {
+  const head = readHead(json, "");
+  if (typeof head === "string") return head;
+  return head.fileType === "multipart" ? "file_type: expected uri or binary, a file has no parts" : pieceOf(head, open);
+}
+
+function pieceOf({ filename, mimetype, fileType, file }: Head, open: Open): SubmittedPiece | string {
+  if (fileType === "binary") {
+    const bytes = decoded(file);
+    return bytes === null ? "file: expected base64" : { filename, mimetype, bytes };
+  }
+  const bytes = typeof file === "string" ? open(file) : null;
+  return bytes === null
+    ? "file: expected a signed URL of this sandbox that has not expired; it fetches nothing from elsewhere"
+    : { filename, mimetype, bytes };
 }
 
 type Head = {

@@ -16,7 +16,11 @@ export type Row = Place & {
   reading: Promise<Reading> | null;
   zeroRetention: boolean;
   runs: number;
+  /** What is told beside the data once it is done. */
+  remarks: Remarks;
 };
+
+export type Remarks = { readonly reasoning?: string; readonly review?: object };
 
 export type Run = { readonly id: string; readonly row: Row; readonly startedMs: number };
 
@@ -73,7 +77,7 @@ export function createRows(options: RowsOptions): Rows {
     row.reading ??= row.submission ? readSubmitted(row.submission) : Promise.resolve(GONE);
     const { status, ...found } = await row.reading;
     letGo(row);
-    return dataRow(row, { status, data: {}, ...found });
+    return dataRow(row, { status, data: {}, ...found, ...(status === "done" ? row.remarks : {}) });
   }
 
   return {
@@ -88,6 +92,7 @@ export function createRows(options: RowsOptions): Rows {
         reading: null,
         zeroRetention: false,
         runs: 0,
+        remarks: {},
       };
       rows.set(row.id, row);
       heldBytes += submission.size;

@@ -1,16 +1,21 @@
 /** The Cloudsquid half of the sandbox: its paths, statuses and errors, as its documentation has them. */
 import { createHash } from "node:crypto";
 import type { Clock } from "../base/clock.ts";
-import { readDocument } from "./cloudsquid-document.ts";
-import { createRows, type Place } from "./cloudsquid-rows.ts";
+import { readDocument, readFile } from "./cloudsquid-document.ts";
+import { createProjectFiles, isPath, SIGNED } from "./cloudsquid-files.ts";
+import { createRows, type DataRow, type Place, type Row } from "./cloudsquid-rows.ts";
 import { type Asked, type Doing, jsonReply, parsed, type Reply, type Service, sameText } from "./exchange.ts";
+import type { FaultNow } from "./faults.ts";
 import type { Pace } from "./pace.ts";
+import type { Signer } from "./signer.ts";
 
 export type CloudsquidCounts = {
   /** Calls that took effect. */
+  readonly stores: number;
   readonly uploads: number;
   readonly runs: number;
   readonly polls: number;
+  readonly extracts: number;
   readonly rows: readonly { readonly row_id: string; readonly filename: string; readonly runs: number }[];
 };
 
@@ -18,6 +23,7 @@ export type CloudsquidOptions = {
   readonly clock: Clock;
   readonly apiKey: string;
   readonly pace: Pace;
+  readonly signer: Signer;
   readonly mostKept: number;
   readonly mostBytes: number;
 };
@@ -26,12 +32,14 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 /** Any project name and any table UUID are taken. */
 export function createCloudsquidService(options: CloudsquidOptions): Service & { readonly counts: () => CloudsquidCounts } {
-  const { clock, apiKey, pace } = options;
+  const { clock, apiKey, pace, signer } = options;
   const rows = createRows({ clock, pace, mostRows: options.mostKept, mostBytes: options.mostBytes });
-  const done = { uploads: 0, runs: 0, polls: 0 };
+  const files = createProjectFiles(options);
+  const done = { stores: 0, uploads: 0, runs: 0, polls: 0, extracts: 0 };
   const startedAt = clock.now();
 
-  function route({ method, path, headers, body }: Asked): Doing | Reply {
+  function route({ method, path, query, headers, body }: Asked): Doing | Reply {
+    if (path.startsWith(SIGNED)) return signed(method, path, query);
     if (!sameText(headers["x-api-key"], apiKey)) return problem(401, "Unauthorized");
     if (body === "too-long") return problem(413, "the request is too long");
     const route = routeOf(method, path);
@@ -41,12 +49,49 @@ export function createCloudsquidService(options: CloudsquidOptions): Service & {
         return { call: route.call, act: projects };
       case "upload":
       case "extract":
-        return { call: route.call, act: () => submit(route, body) };
+        return { call: route.call, act: (fault) => submit(route, body, fault) };
       case "run":
-        return { call: route.call, act: () => start(route, body) };
+        return { call: route.call, act: (fault) => start(route, body, fault) };
       case "poll":
-        return { call: route.call, act: () => look(route) };
+        return { call: route.call, act: (fault) => look(route, fault) };
+      case "store":
+        return { call: route.call, act: () => store(route, query, body) };
+      case "file":
+        return { call: route.call, act: () => readPath(route, query) };
     }
+  }
+
+  function signed(method: string, path: string, query: URLSearchParams): Doing | Reply {
+    if (method !== "GET") return problem(405, "expected GET");
+    if (!signer.opens(path, query)) return problem(403, "the signature is wrong or has expired");
+    const file = files.signed(path);
+    if (file === null) return problem(404, "no such file");
+    return { call: "signed", act: () => ({ status: 200, headers: { "content-type": file.mimetype }, body: file.bytes ?? "" }) };
+  }
+
+  function open(url: string): Uint8Array | null {
+    const path = signer.pathOf(url);
+    return path === null ? null : (files.signed(path)?.bytes ?? null);
+  }
+
+  function store(route: Route, query: URLSearchParams, body: Uint8Array): Reply {
+    const path = query.get("path") ?? "";
+    if (!isPath(path) || path === "/") return problem(400, "Bad or malformed request: path: expected one like /folder/name");
+    const json = parsed(body);
+    if (json === undefined) return problem(400, "Bad or malformed request: the body is not JSON");
+    const piece = readFile(json, open);
+    if (typeof piece === "string") return problem(400, `Bad or malformed request: ${piece}`);
+    const file = files.store(route.project, path, piece);
+    if (file === null) return problem(409, "the path exists");
+    done.stores += 1;
+    return jsonReply(201, file);
+  }
+
+  function readPath(route: Route, query: URLSearchParams): Reply {
+    const path = query.get("path") ?? "";
+    if (!isPath(path)) return problem(400, "Bad or malformed request: path: expected one like /folder/name");
+    const found = files.read(route.project, path);
+    return found === null ? problem(404, "no such path in this project") : jsonReply(200, found);
   }
 
   function projects(): Reply {
@@ -57,18 +102,32 @@ export function createCloudsquidService(options: CloudsquidOptions): Service & {
     );
   }
 
-  async function submit(route: Route, body: Uint8Array): Promise<Reply> {
+  async function submit(route: Route, body: Uint8Array, fault: FaultNow | null): Promise<Reply> {
     const json = parsed(body);
     if (json === undefined) return problem(400, "Bad or malformed request: the body is not JSON");
-    const submission = readDocument(json);
+    const submission = readDocument(json, open);
     if (typeof submission === "string") return problem(400, `Bad or malformed request: ${submission}`);
     const row = rows.add(route, submission);
-    if (route.call === "extract") return jsonReply(200, await rows.read(row));
+    if (route.call === "extract") {
+      done.extracts += 1;
+      remark(row, fault);
+      const { status, ...rest } = await rows.read(row);
+      return jsonReply(200, fault?.older ? rest : { status, ...rest });
+    }
     done.uploads += 1;
     return jsonReply(201, { row_id: row.id });
   }
 
-  function start(route: Route, body: Uint8Array): Reply {
+  function remark(row: Row, fault: FaultNow | null): void {
+    const { reasoning, review } = fault ?? {};
+    row.remarks = {
+      ...row.remarks,
+      ...(reasoning === undefined ? {} : { reasoning }),
+      ...(review === undefined ? {} : { review: { review_date: clock.now().toISOString(), ...review } }),
+    };
+  }
+
+  function start(route: Route, body: Uint8Array, fault: FaultNow | null): Reply {
     const json = parsed(body);
     if (typeof json !== "object" || json === null) return problem(400, "Bad or malformed request: the body is not a JSON object");
     const { row_id: id, zero_retention: zeroRetention = false } = json as { readonly [field: string]: unknown };
@@ -79,14 +138,17 @@ export function createCloudsquidService(options: CloudsquidOptions): Service & {
     if (row.zeroRetention && row.submission === null)
       return problem(400, "Bad or malformed request: the file of this row was not retained");
     done.runs += 1;
+    remark(row, fault);
     return jsonReply(202, { run_id: rows.start(row, zeroRetention).id });
   }
 
-  async function look(route: Route): Promise<Reply> {
+  async function look(route: Route, fault: FaultNow | null): Promise<Reply> {
     const run = rows.run(route, route.run.toLowerCase());
     if (run === null) return problem(404, "no such run in this table");
     done.polls += 1;
-    return jsonReply(200, await rows.look(run));
+    remark(run.row, fault);
+    const row = await rows.look(run);
+    return jsonReply(200, fault?.older ? olderRow(row) : row);
   }
 
   return {
@@ -99,17 +161,29 @@ export function createCloudsquidService(options: CloudsquidOptions): Service & {
   };
 }
 
-type Route = Place & { readonly call: "projects" | "upload" | "extract" | "run" | "poll"; readonly run: string };
+/** As an older version of the documentation has it: without `pending`, and with the data, or what went wrong, as `result`. */
+function olderRow({ status, data, result }: DataRow): object {
+  return { status: status === "pending" ? "running" : status, result: result ?? data };
+}
+
+type Route = Place & {
+  readonly call: "projects" | "upload" | "extract" | "run" | "poll" | "store" | "file";
+  readonly run: string;
+};
 
 const NOWHERE = { project: "", table: "", run: "" };
 
 function routeOf(method: string, path: string): Route | Reply {
   if (path === "/api/projects") return method === "GET" ? { call: "projects", ...NOWHERE } : problem(405, "expected GET");
-  const match = /^\/api\/projects\/([^/]+)\/tables\/([^/]+)\/(files|run|extract)(?:\/([^/]+))?$/.exec(path);
+  const match = /^\/api\/projects\/([^/]+)\/(?:files|tables\/([^/]+)\/(files|run|extract)(?:\/([^/]+))?)$/.exec(path);
   if (!match) return problem(404, "no such path");
-  const [, encodedProject = "", table = "", what, run] = match;
+  const [, encodedProject = "", table, what, run] = match;
   const project = percentDecoded(encodedProject);
   if (project === null) return problem(400, "Bad or malformed request: the project's name is not percent-encoded UTF-8");
+  if (table === undefined) {
+    if (method !== "PUT" && method !== "GET") return problem(405, "expected GET or PUT");
+    return { ...NOWHERE, call: method === "PUT" ? "store" : "file", project };
+  }
   if (!UUID.test(table)) return problem(400, "Bad or malformed request: table_id: expected a uuid");
   if (run !== undefined) {
     if (what !== "run") return problem(404, "no such path");

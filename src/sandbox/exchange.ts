@@ -28,11 +28,16 @@ export type Service = {
   /** Checks the key and finds what is asked for; or the refusal. */
   readonly route: (asked: Asked) => Doing | Reply;
   /** An error in the service's own shape. */
-  readonly problem: (status: number, message: string) => Reply;
+  readonly problem: (status: number, message: string, fault?: FaultNow) => Reply;
 };
 
 export function jsonReply(status: number, value: unknown, headers: Reply["headers"] = {}): Reply {
   return { status, headers: { "content-type": "application/json", ...headers }, body: JSON.stringify(value) };
+}
+
+/** What a proxy on the way says, in words of its own. */
+export function htmlReply(status: number): Reply {
+  return { status, headers: { "content-type": "text/html" }, body: "<!doctype html><title>One moment</title>" };
 }
 
 /** The whole body; what is too long is read to its end all the same, so that the client can read the answer. */
@@ -82,7 +87,7 @@ export async function sendWrongly(request: IncomingMessage, response: ServerResp
     response.writeHead(reply.status, { ...reply.headers, "content-length": bytes.length });
     response.write(half, () => request.socket.destroy());
   } else if (fault.html) {
-    response.writeHead(200, { "content-type": "text/html" }).end("<!doctype html><title>One moment</title>");
+    send(response, htmlReply(200));
   } else if (fault.wrongJson) {
     response.writeHead(reply.status, reply.headers).end(bytes.subarray(0, -1));
   } else if (fault.neverEnding) {

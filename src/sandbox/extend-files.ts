@@ -1,50 +1,9 @@
-/** The files of the Extend half: kept until they are deleted, or until there are too many and the oldest is forgotten. */
-import type { Clock } from "../base/clock.ts";
+/** The files of the Extend half: which kinds it takes, and how they are written out. */
 import type { SubmittedPiece } from "./answer.ts";
-import { newId } from "./extend-reply.ts";
+import type { Held } from "./files.ts";
 
-export type StoredFile = {
-  readonly id: string;
-  readonly name: string;
-  readonly createdAt: Date;
-  /** Null once it was deleted or forgotten: a run that still waits for it fails. */
-  bytes: Uint8Array | null;
-};
-
-export type Files = {
-  readonly add: (name: string, bytes: Uint8Array) => StoredFile;
-  readonly get: (id: string) => StoredFile | null;
-  readonly remove: (file: StoredFile) => void;
-  /** Earliest first. */
-  readonly all: () => readonly StoredFile[];
-};
-
-export function createFiles(options: { readonly clock: Clock; readonly mostKept: number; readonly mostBytes: number }): Files {
-  const files = new Map<string, StoredFile>();
-  let heldBytes = 0;
-
-  function remove(file: StoredFile): void {
-    heldBytes -= file.bytes?.length ?? 0;
-    file.bytes = null;
-    files.delete(file.id);
-  }
-
-  return {
-    add: (name, bytes) => {
-      const file: StoredFile = { id: newId("file"), name, createdAt: options.clock.now(), bytes };
-      files.set(file.id, file);
-      heldBytes += bytes.length;
-      for (const oldest of files.values()) {
-        if (files.size <= options.mostKept && heldBytes <= options.mostBytes) break;
-        remove(oldest);
-      }
-      return file;
-    },
-    get: (id) => files.get(id) ?? null,
-    remove,
-    all: () => [...files.values()],
-  };
-}
+/** A run that still waits for one that was deleted or forgotten fails. */
+export type StoredFile = Held & { readonly name: string; readonly createdAt: Date };
 
 type Kind = { readonly type: string | null; readonly mimetype: string };
 

@@ -1,7 +1,6 @@
-/** The shapes of Extend's answers: ids, errors with their request id, pages, and URLs that are signed for a while. */
-import { createHmac, randomBytes } from "node:crypto";
-import type { Clock } from "../base/clock.ts";
-import { jsonReply, type Reply, sameText } from "./exchange.ts";
+/** The shapes of Extend's answers: ids, errors with their request id, and pages. */
+import { randomBytes } from "node:crypto";
+import { jsonReply, type Reply } from "./exchange.ts";
 import type { Page } from "./extend-request.ts";
 
 /** As `exr_Xj8mK2pL9nR4vT7qY5wZ`. */
@@ -24,20 +23,25 @@ const CODES: { readonly [status: number]: string } = {
   429: "RATE_LIMIT_EXCEEDED",
 };
 
-export function problem(
-  status: number,
-  message: string,
-  code = CODES[status] ?? (status < 500 ? "INVALID_REQUEST" : "INTERNAL_ERROR"),
-): Reply {
+type ErrorOptions = {
+  /** Where the status has more than one. */
+  readonly code?: string | undefined;
+  /** As Extend's own clients expect it here and there: `{error: text}` or `{error: {…}}`. */
+  readonly wrapped?: "text" | "object" | undefined;
+};
+
+export function problem(status: number, message: string, { code, wrapped }: ErrorOptions = {}): Reply {
   const requestId = newId("req");
+  const known = code ?? CODES[status] ?? (status < 500 ? "INVALID_REQUEST" : "INTERNAL_ERROR");
   const error = {
-    code,
+    code: known,
     message,
-    retryable: status === 429 || status >= 500,
+    retryable: known === "OCR_ERROR" || status === 429 || status >= 500,
     requestId,
     docUrl: "https://docs.extend.ai/2026-02-09/developers/error-codes",
   };
-  return jsonReply(status, error, { "x-extend-request-id": requestId });
+  const body = wrapped === "text" ? { error: message } : wrapped === "object" ? { error } : error;
+  return jsonReply(status, body, { "x-extend-request-id": requestId });
 }
 
 export type Listed<T> = { readonly object: "list"; readonly data: readonly T[]; readonly nextPageToken?: string };
@@ -52,25 +56,4 @@ export function pageOf<T extends { readonly id: string }>(items: readonly T[], p
   const last = data.at(-1);
   const more = last !== undefined && from + data.length < sorted.length;
   return { object: "list", data, ...(more ? { nextPageToken: Buffer.from(last.id).toString("base64url") } : {}) };
-}
-
-export type Signer = {
-  /** A path that opens without a key until it expires. */
-  readonly sign: (path: string, lastsMs: number) => string;
-  readonly opens: (path: string, query: URLSearchParams) => boolean;
-};
-
-export function createSigner(clock: Clock): Signer {
-  const secret = randomBytes(32);
-  const signature = (path: string, expires: string) => createHmac("sha256", secret).update(`${path}\n${expires}`).digest("hex");
-  return {
-    sign: (path, lastsMs) => {
-      const expires = String(clock.now().getTime() + lastsMs);
-      return `${path}?expires=${expires}&signature=${signature(path, expires)}`;
-    },
-    opens: (path, query) => {
-      const expires = query.get("expires") ?? "";
-      return sameText(query.get("signature"), signature(path, expires)) && clock.now().getTime() < Number(expires);
-    },
-  };
 }

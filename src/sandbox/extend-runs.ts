@@ -16,6 +16,8 @@ export type Run = {
   readonly failureReason: string | null;
   readonly createdMs: number;
   readonly pace: Pace;
+  /** What a person changed, by field, and when; null until one has looked at it. */
+  review: { readonly edits: { readonly [field: string]: unknown }; readonly atMs: number } | null;
   ended: Ended | null;
   reading: Promise<Ended> | null;
   deleted: boolean;
@@ -63,6 +65,7 @@ export function createRuns({ clock, mostKept }: { readonly clock: Clock; readonl
         id: newId("exr"),
         parseRunId: newId("pr"),
         createdMs: clock.now().getTime(),
+        review: null,
         ended: null,
         reading: null,
         deleted: false,

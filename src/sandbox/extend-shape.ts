@@ -25,11 +25,24 @@ function versionSummary(extractorId: string, asked: string) {
   return { object: "extractor_version", id, description: null, version, extractorId, createdAt: EPOCH, createdBy: null };
 }
 
+/** What a person made of the output; null until one has looked at it. */
+function reviewOf({ review }: Run, standing: Standing) {
+  if (review === null || standing.status !== "PROCESSED") return null;
+  const value: { readonly [field: string]: unknown } = { ...(standing.value as object) };
+  const edits = Object.entries(review.edits).map(([field, editedValue]) => [field, { originalValue: value[field], editedValue }]);
+  return {
+    value: { ...value, ...review.edits },
+    edits: edits.length > 0 ? Object.fromEntries(edits) : null,
+    atMs: Math.max(review.atMs, standing.atMs),
+  };
+}
+
 /** As lists give it: without the output and the breakdown of what it cost. */
 export function shortRun(run: Run, standing: Standing) {
   const { extractor, package: packed, metadata } = run.request;
   const failed = standing.status === "FAILED" ? standing : null;
   const usage = usageOf(run, standing);
+  const review = reviewOf(run, standing);
   const [file] = run.files;
   return {
     object: "extract_run",
@@ -38,8 +51,8 @@ export function shortRun(run: Run, standing: Standing) {
     failureReason: failed?.reason ?? null,
     failureMessage: failed?.message ?? null,
     metadata: metadata ?? null,
-    reviewed: false,
-    edited: false,
+    reviewed: review !== null,
+    edited: review !== null && review.edits !== null,
     extractor: extractor ? extractorSummary(extractor.id) : null,
     extractorVersion: extractor ? versionSummary(extractor.id, extractor.version) : null,
     file: packed || file === undefined ? null : summaryOf(file),
@@ -48,18 +61,21 @@ export function shortRun(run: Run, standing: Standing) {
     dashboardUrl: `https://dashboard.extend.ai/runs/${run.id}`,
     usage: usage && { credits: usage.credits, totalCredits: usage.totalCredits },
     createdAt: new Date(run.createdMs).toISOString(),
-    updatedAt: new Date(standing.atMs).toISOString(),
+    updatedAt: new Date(review?.atMs ?? standing.atMs).toISOString(),
   };
 }
 
 export function wholeRun(run: Run, standing: Standing) {
   const { config, extractor } = run.request;
+  const initial = standing.status === "PROCESSED" ? { value: standing.value, metadata: {} } : null;
+  const review = reviewOf(run, standing);
+  const reviewed = review && { value: review.value, metadata: {} };
   return {
     ...shortRun(run, standing),
-    output: standing.status === "PROCESSED" ? { value: standing.value, metadata: {} } : null,
-    initialOutput: null,
-    reviewedOutput: null,
-    edits: null,
+    output: reviewed ?? initial,
+    initialOutput: reviewed && initial,
+    reviewedOutput: reviewed,
+    edits: review?.edits ?? null,
     config: { ...CONFIG, ...config, ...extractor?.overrideConfig },
     usage: usageOf(run, standing),
   };

@@ -1,14 +1,16 @@
 /** The Extend half of the sandbox (x-extend-api-version 2026-02-09): its table of routes, and what each does. */
 import type { Clock } from "../base/clock.ts";
 import { type Asked, type Doing, parsed, type Reply, type Service, sameText } from "./exchange.ts";
-import { createFiles, type StoredFile, summaryOf } from "./extend-files.ts";
-import { createSigner, ok, pageOf, problem } from "./extend-reply.ts";
+import { type StoredFile, summaryOf } from "./extend-files.ts";
+import { newId, ok, pageOf, problem } from "./extend-reply.ts";
 import { API_VERSION, type FileInput, type RunRequest, readEndpoint, readFileList, readRun, readRunList } from "./extend-request.ts";
 import { createRuns, overMs, type Run, usageOf } from "./extend-runs.ts";
 import { extractorOf, isExtractorId, shortRun, wholeRun } from "./extend-shape.ts";
 import { createWebhooks } from "./extend-webhooks.ts";
 import type { Call, FaultNow, Faults } from "./faults.ts";
+import { createFiles } from "./files.ts";
 import type { Pace } from "./pace.ts";
+import type { Signer } from "./signer.ts";
 
 export type ExtendCounts = {
   /** Calls that took effect. */
@@ -30,8 +32,7 @@ export type ExtendOptions = {
   readonly mostKept: number;
   readonly mostBytes: number;
   readonly faults: Faults;
-  /** Where the sandbox is, for URLs that are signed. */
-  readonly origin: () => string;
+  readonly signer: Signer;
   readonly stopping: AbortSignal;
 };
 
@@ -48,11 +49,10 @@ const SIGNED = "/_signed";
 export type ExtendService = Service & { readonly counts: () => ExtendCounts; readonly close: () => Promise<void> };
 
 export function createExtendService(options: ExtendOptions): ExtendService {
-  const { clock, apiKey, pace, origin, stopping } = options;
-  const files = createFiles(options);
+  const { clock, apiKey, pace, signer, stopping } = options;
+  const files = createFiles<StoredFile>(options);
   const runs = createRuns(options);
   const webhooks = createWebhooks(options);
-  const signer = createSigner(clock);
   const done = { uploads: 0, runs: 0, polls: 0, lists: 0, cancels: 0 };
   const announced = new WeakSet<Run>();
 
@@ -64,7 +64,7 @@ export function createExtendService(options: ExtendOptions): ExtendService {
     { call: "extend.create", asks: "POST /extract_runs", act: create },
     { call: "extend.sync", asks: "POST /extract", act: extractNow },
     { call: "extend.list", asks: "GET /extract_runs", act: listRuns },
-    { call: "extend.poll", asks: "GET /extract_runs/:id", act: ({ id }) => withRun(id, look) },
+    { call: "extend.poll", asks: "GET /extract_runs/:id", act: ({ id, fault }) => withRun(id, (run) => look(run, fault)) },
     { call: "extend.cancel", asks: "POST /extract_runs/:id/cancel", act: ({ id }) => withRun(id, cancel) },
     { call: "extend.delete", asks: "DELETE /extract_runs/:id", act: ({ id }) => withRun(id, removeRun) },
     { call: "extend.extractor", asks: "GET /extractors/:id", act: ({ id }) => extractor(id) },
@@ -90,7 +90,7 @@ export function createExtendService(options: ExtendOptions): ExtendService {
   }
 
   /** Node's own reader of multipart/form-data (RFC 7578); what it does not take is no multipart. */
-  async function upload({ headers, body }: Ask): Promise<Reply> {
+  async function upload({ headers, body, fault }: Ask): Promise<Reply> {
     const type = headers["content-type"] ?? "";
     if (!/^multipart\/form-data\s*;/i.test(type)) return problem(400, "expected Content-Type: multipart/form-data with a boundary");
     const form = await new Response(body, { headers: { "content-type": type } }).formData().catch(() => null);
@@ -100,7 +100,12 @@ export function createExtendService(options: ExtendOptions): ExtendService {
     if (file.name === "") return problem(422, "file: expected a filename");
     for (const name of form.keys()) if (name !== "file" && name !== "password") return problem(422, `${name}: not a known field`);
     done.uploads += 1;
-    return ok({ ...summaryOf(files.add(file.name, new Uint8Array(await file.arrayBuffer()))), presignedUrl: null, contents: null });
+    const stored = { ...summaryOf(add(file.name, new Uint8Array(await file.arrayBuffer()))), presignedUrl: null, contents: null };
+    return ok(fault?.older ? { success: true, file: stored } : stored);
+  }
+
+  function add(name: string, bytes: Uint8Array): StoredFile {
+    return files.add({ id: newId("file"), name, createdAt: clock.now(), bytes });
   }
 
   function listFiles({ query, fault }: Ask): Reply {
@@ -112,7 +117,7 @@ export function createExtendService(options: ExtendOptions): ExtendService {
   }
 
   function wholeFile(file: StoredFile): Reply {
-    const presignedUrl = origin() + signer.sign(`${SIGNED}/files/${file.id}`, FILE_URL_MS);
+    const presignedUrl = signer.sign(`${SIGNED}/files/${file.id}`, FILE_URL_MS);
     return ok({ ...summaryOf(file), presignedUrl, contents: null });
   }
 
@@ -135,7 +140,7 @@ export function createExtendService(options: ExtendOptions): ExtendService {
     if ("status" in run) return run;
     const standing = await runs.standing(run);
     if (standing.status !== "FAILED" || standing.code === null) return ok(wholeRun(run, standing));
-    return problem(standing.code === "FILE_PURGED" ? 404 : 400, standing.message, standing.code);
+    return problem(standing.code === "FILE_PURGED" ? 404 : 400, standing.message, { code: standing.code });
   }
 
   function newRun(body: Uint8Array, how: "async" | "sync", fault: FaultNow | null): Run | Reply {
@@ -155,12 +160,17 @@ export function createExtendService(options: ExtendOptions): ExtendService {
       failureReason: fault?.failureReason ?? null,
       pace: how === "sync" ? AT_ONCE : pace,
     });
+    review(run, fault);
     if (webhooks.wanted()) void announce(run);
     return run;
   }
 
+  function review(run: Run, fault: FaultNow | null): void {
+    if (fault?.reviewed) run.review = { edits: fault.reviewed, atMs: clock.now().getTime() };
+  }
+
   function storedFile(input: Exclude<FileInput, { url: string }>): StoredFile | "missing" {
-    if ("text" in input) return files.add(input.name ?? "text.txt", Buffer.from(input.text));
+    if ("text" in input) return add(input.name ?? "text.txt", Buffer.from(input.text));
     return files.get(input.id) ?? "missing";
   }
 
@@ -183,8 +193,9 @@ export function createExtendService(options: ExtendOptions): ExtendService {
     return typeof page === "string" ? problem(422, page) : ok(page);
   }
 
-  function look(run: Run): Promise<Reply> {
+  function look(run: Run, fault: FaultNow | null): Promise<Reply> {
     done.polls += 1;
+    review(run, fault);
     return whole(run);
   }
 
@@ -229,7 +240,7 @@ export function createExtendService(options: ExtendOptions): ExtendService {
     if (standing.status !== "PROCESSED" && standing.status !== "FAILED") return;
     await webhooks.tell(`extract_run.${standing.status.toLowerCase()}`, {
       json: wholeRun(run, standing),
-      signedUrl: () => origin() + signer.sign(`${SIGNED}/extract_runs/${run.id}`, PAYLOAD_URL_MS),
+      signedUrl: () => signer.sign(`${SIGNED}/extract_runs/${run.id}`, PAYLOAD_URL_MS),
     });
   }
 
@@ -252,7 +263,7 @@ export function createExtendService(options: ExtendOptions): ExtendService {
     return { ...done, credits: made.reduce((sum, { credits }) => sum + credits, 0), made };
   }
 
-  return { route, problem, counts, close: webhooks.close };
+  return { route, problem: (status, message, fault) => problem(status, message, fault ?? {}), counts, close: webhooks.close };
 }
 
 function inputsOf({ file, package: packed }: RunRequest): readonly FileInput[] {

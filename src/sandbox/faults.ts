@@ -8,6 +8,10 @@ export const CALLS = [
   "poll",
   "extract",
   "projects",
+  /** A file put at a path, the path read, and what its signed URL opens. */
+  "store",
+  "file",
+  "signed",
   "extend.upload",
   "extend.files",
   "extend.file",
@@ -25,6 +29,15 @@ export const CALLS = [
 ] as const;
 export type Call = (typeof CALLS)[number];
 
+/** What a person says of a row. */
+const review = z.strictObject({
+  comment: z.string().default(""),
+  reviewed_by: z.string().default(""),
+  /** Now, unless said otherwise. */
+  review_date: z.iso.datetime({ offset: true }).optional(),
+  approved: z.boolean(),
+});
+
 const rule = z.strictObject({
   call: z.enum(CALLS),
   /** For how many calls; then it is used up. */
@@ -35,11 +48,14 @@ const rule = z.strictObject({
   status: z.int().min(400).max(599).optional(),
   retryAfter: z.int().min(0).optional(),
   rateLimitReset: z.int().min(0).optional(),
+  /** Extend's error code, where the status alone does not say it, and the error as its own clients know it too: `{error: text}`, `{error: {…}}`. */
+  code: z.string().min(1).optional(),
+  wrapped: z.enum(["text", "object"]).optional(),
   /** The same error, but with status 200; nothing is done. */
   errorIn200: z.literal(true).optional(),
   /** The connection breaks: `before` anything is done, `after` it is done and before the answer, or in the middle of the answer's `body`. */
   cut: z.enum(["before", "after", "body"]).optional(),
-  /** Done, but the answer is JSON that does not end, a page of HTML, 300 MB long, or begins and is never finished. */
+  /** Done, but the answer is JSON that does not end, a page of HTML (with `status`: not done), 300 MB long, or begins and is never finished. */
   wrongJson: z.literal(true).optional(),
   html: z.literal(true).optional(),
   hugeBody: z.literal(true).optional(),
@@ -48,10 +64,38 @@ const rule = z.strictObject({
   hang: z.literal(true).optional(),
   /** `extend.create`, `extend.sync`: the run ends FAILED with this reason, which may be one nobody has heard of. */
   failureReason: z.string().min(1).optional(),
+  /** From this call on a person has looked at the row, and the service says how it came to the answer; to be seen when it is `done`. */
+  review: review.optional(),
+  reasoning: z.string().min(1).optional(),
+  /** From this call on a person has looked at the run and put these values in; `{}`: changed nothing. To be seen when it is PROCESSED. */
+  reviewed: z.record(z.string(), z.unknown()).optional(),
+  /** The answer in the shape of an older version of the API: the data as `result`, a synchronous one without status; a file within `file`. */
+  older: z.literal(true).optional(),
   /** `extend.list`, `extend.files`: the list does not know anything yet. */
   empty: z.literal(true).optional(),
   /** `extend.webhook`: the event is delivered twice. */
   repeat: z.literal(true).optional(),
+});
+
+/** A fault that would do nothing at its call is a mistake in the test that orders it. */
+const ONLY: { readonly [field in keyof z.output<typeof rule>]?: readonly Call[] } = {
+  code: CALLS.filter((call) => call.startsWith("extend.")),
+  wrapped: CALLS.filter((call) => call.startsWith("extend.")),
+  failureReason: ["extend.create", "extend.sync"],
+  review: ["run", "poll", "extract"],
+  reasoning: ["run", "poll", "extract"],
+  reviewed: ["extend.create", "extend.sync", "extend.poll"],
+  older: ["poll", "extract", "extend.upload"],
+  empty: ["extend.list", "extend.files"],
+  repeat: ["extend.webhook"],
+};
+
+const fittingRule = rule.superRefine((one, context) => {
+  for (const [field, calls] of Object.entries(ONLY)) {
+    if (Object.hasOwn(one, field) && !calls.includes(one.call)) {
+      context.addIssue({ code: "custom", path: [field], message: `only for ${calls.join(", ")}` });
+    }
+  }
 });
 
 export type FaultRule = z.input<typeof rule>;
@@ -69,7 +113,7 @@ export function createFaults(): Faults {
   let waiting: { rule: FaultNow; left: number }[] = [];
   return {
     add: (value) => {
-      const one = rule.parse(value);
+      const one = fittingRule.parse(value);
       waiting.push({ rule: one, left: one.times });
     },
     take: (call) => {

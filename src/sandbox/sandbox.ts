@@ -4,10 +4,11 @@ import type { AddressInfo } from "node:net";
 import type { Clock } from "../base/clock.ts";
 import { Fault, reasonOf } from "../base/errors.ts";
 import { type CloudsquidCounts, createCloudsquidService } from "./cloudsquid.ts";
-import { type Asked, jsonReply, parsed, type Reply, readBody, type Service, send, sendWrongly } from "./exchange.ts";
+import { type Asked, htmlReply, jsonReply, parsed, type Reply, readBody, type Service, send, sendWrongly } from "./exchange.ts";
 import { createExtendService, type ExtendCounts } from "./extend.ts";
 import { createFaults, type FaultNow, type FaultRule } from "./faults.ts";
 import type { Pace } from "./pace.ts";
+import { createSigner } from "./signer.ts";
 
 export type SandboxOptions = {
   /** 0 picks a free one. */
@@ -49,9 +50,10 @@ export async function startSandbox(options: SandboxOptions): Promise<Sandbox> {
   const faults = createFaults();
   const stopping = new AbortController();
   let origin = "";
-  const kept = { clock, apiKey, pace, mostKept: MOST_KEPT, mostBytes: 8 * maxRequestBytes };
+  const signer = createSigner(clock, () => origin);
+  const kept = { clock, apiKey, pace, signer, mostKept: MOST_KEPT, mostBytes: 8 * maxRequestBytes };
   const cloudsquid = createCloudsquidService(kept);
-  const extend = createExtendService({ ...kept, faults, origin: () => origin, stopping: stopping.signal });
+  const extend = createExtendService({ ...kept, faults, stopping: stopping.signal });
 
   const counts = (): Counts => ({ ...cloudsquid.counts(), extend: extend.counts() });
 
@@ -73,11 +75,15 @@ export async function startSandbox(options: SandboxOptions): Promise<Sandbox> {
     if (fault?.delayMs) await clock.sleep(fault.delayMs, stopping.signal);
     if (fault?.hang) return;
     if (fault?.cut === "before") return void request.socket.destroy();
-    if (fault?.status) return send(response, comeBackLater(service.problem(fault.status, "a fault on order"), fault));
-    if (fault?.errorIn200) return send(response, { ...service.problem(500, "a fault on order"), status: 200 });
+    if (fault?.status) return send(response, comeBackLater(ordered(service, fault.status, fault), fault));
+    if (fault?.errorIn200) return send(response, { ...ordered(service, 500, fault), status: 200 });
     const reply = await routed.act(fault);
     if (fault) return sendWrongly(request, response, reply, fault);
     send(response, reply);
+  }
+
+  function ordered(service: Service, status: number, fault: FaultNow): Reply {
+    return fault.html ? htmlReply(status) : service.problem(status, "a fault on order", fault);
   }
 
   function comeBackLater(reply: Reply, { retryAfter, rateLimitReset }: FaultNow): Reply {
@@ -122,7 +128,7 @@ export async function startSandbox(options: SandboxOptions): Promise<Sandbox> {
     server.listen(options.port, host, resolve);
   });
   const { port } = server.address() as AddressInfo;
-  origin = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+  origin = new URL(`http://${host.includes(":") ? `[${host}]` : host}:${port}`).origin;
   return {
     url: `${origin}/api`,
     extendUrl: origin,

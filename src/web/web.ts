@@ -92,8 +92,7 @@ async function answer(request: IncomingMessage, routes: readonly Route[], signal
 async function bodyOf(request: IncomingMessage): Promise<Uint8Array | "too large"> {
   const chunks: Buffer[] = [];
   let size = 0;
-  // Left open at the end, or nobody could be told that it is too large.
-  for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+  for await (const chunk of request as AsyncIterable<Buffer>) {
     size += chunk.length;
     if (size > LARGEST_BODY) return "too large";
     chunks.push(chunk);

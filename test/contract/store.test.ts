@@ -1,8 +1,10 @@
 /** The role of the ledger: what it remembers of a message's way, all or nothing, and what it answers. */
+import { copyFile } from "node:fs/promises";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { recordOf } from "../../src/base/errors.ts";
+import { Fault, permanent, recordOf } from "../../src/base/errors.ts";
 import type { Outcome, Task } from "../../src/store/record.ts";
-import { openLedger } from "../../src/store/sql.ts";
+import { LEDGER_FILE, openLedger } from "../../src/store/sql.ts";
 import type { Ledger } from "../../src/store/store.ts";
 import { temporaryDirectory } from "../store/disk.ts";
 import {
@@ -417,6 +419,195 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
     );
   });
 
+  describe("money", () => {
+    const run = { service: "cloudsquid", mailbox: "invoices", credits: null, possiblyTwice: 0 };
+    const document = (name: string) => `${id(name)}.1`;
+    /** Split: its document is about to be bought. */
+    const ready = async (ledger: Ledger, name: string, uid: number) => {
+      await receive(ledger, name, uid);
+      await ledger.save(await taskOf(ledger, name, "split"), splitDone(name), at(uid));
+    };
+    const save = async (ledger: Ledger, name: string, outcome: Outcome, seconds: number) =>
+      ledger.save(await taskOf(ledger, name, "extract"), outcome, at(seconds));
+    const buy = (ledger: Ledger, name: string, runId: string, seconds: number) =>
+      save(ledger, name, { is: "later", at: at(seconds), memo: { runId }, run: { ...run, document: document(name), runId } }, seconds);
+    const subjects = async (ledger: Ledger, seconds: number) => (await ledger.due(at(seconds), 9, [])).map(({ subject }) => subject);
+
+    test(
+      "a paused service buys nothing more, and is asked after what it has sold; everything else goes on",
+      withLedger(async (ledger) => {
+        for (const [index, name] of ["new", "begun", "bought"].entries()) await ready(ledger, name, 11 + index);
+        await receive(ledger, "unsplit", 14);
+        await save(ledger, "begun", { is: "later", at: at(20), memo: { file: "f" } }, 20);
+        await buy(ledger, "bought", "r1", 21);
+        await ledger.pause("cloudsquid", "paused by hand", at(30));
+        await ledger.pause("cloudsquid", "another reason", at(31));
+        await ledger.pause("elsewhere", "down", at(32));
+        expect(await ledger.paused()).toEqual([
+          { service: "cloudsquid", since: at(30).toISOString(), why: "paused by hand" },
+          { service: "elsewhere", since: at(32).toISOString(), why: "down" },
+        ]);
+        expect(await subjects(ledger, 60)).toEqual([id("unsplit"), document("bought")]);
+        expect(await ledger.nextDue([])).toEqual(at(14));
+        expect(await ledger.backlog()).toEqual({ open: 2, waiting: 2 });
+
+        expect(await ledger.resume("cloudsquid", at(40))).toBe(true);
+        expect(await ledger.resume("cloudsquid", at(41))).toBe(false);
+        expect(await ledger.paused()).toMatchObject([{ service: "elsewhere" }]);
+        expect(new Set(await subjects(ledger, 60))).toEqual(
+          new Set([document("new"), document("begun"), id("unsplit"), document("bought")]),
+        );
+      }),
+    );
+
+    test(
+      "halted: the service is paused with the reason, the task waits open with its memo and no failure, all in one save",
+      withLedger(async (ledger) => {
+        await ready(ledger, "a", 11);
+        await save(ledger, "a", { is: "retry", at: at(12), fault: temporary }, 12);
+        const fault = new Fault("cloudsquid.credits", "out of credits");
+        const event = await save(ledger, "a", { is: "halted", service: "cloudsquid", fault, memo: { rowId: "r" } }, 20);
+        expect(event).toMatchObject({ what: "extract.halted", note: "out of credits", faultCode: "cloudsquid.credits" });
+        expect(await ledger.paused()).toEqual([{ service: "cloudsquid", since: at(20).toISOString(), why: "out of credits" }]);
+        expect(await taskOf(ledger, "a", "extract")).toMatchObject({
+          status: "open",
+          attempts: 0,
+          failingSince: null,
+          memo: { rowId: "r" },
+          fault: { code: "cloudsquid.credits" },
+        });
+        expect(await subjects(ledger, 60)).toEqual([]);
+        await ledger.resume("cloudsquid", at(30));
+        expect(await subjects(ledger, 30)).toEqual([document("a")]);
+      }),
+    );
+
+    test(
+      "what was bought: runs of the service since then, the earliest of them, and documents on their way to one",
+      withLedger(async (ledger) => {
+        expect(await ledger.bought("cloudsquid", at(0))).toEqual({ runs: 0, oldest: null, coming: [] });
+        for (const [index, name] of ["one", "two", "coming", "new", "failed"].entries()) await ready(ledger, name, 11 + index);
+        await buy(ledger, "one", "r1", 20);
+        await buy(ledger, "two", "r2", 30);
+        await save(ledger, "coming", { is: "retry", at: at(50), fault: temporary, memo: { file: "f" } }, 31);
+        await save(ledger, "failed", { is: "failed", fault: refused, memo: { file: "f" } }, 32);
+        expect(await ledger.bought("cloudsquid", at(0))).toEqual({ runs: 2, oldest: at(20), coming: [document("coming")] });
+        expect(await ledger.bought("cloudsquid", at(20))).toMatchObject({ runs: 2 });
+        expect(await ledger.bought("cloudsquid", at(21))).toEqual({ runs: 1, oldest: at(30), coming: [document("coming")] });
+        expect(await ledger.bought("elsewhere", at(0))).toEqual({ runs: 0, oldest: null, coming: [] });
+        await save(ledger, "one", { is: "failed", fault: refused, memo: { runId: "r1" } }, 40);
+        expect(await ledger.bought("cloudsquid", at(0))).toMatchObject({ runs: 2 });
+      }),
+    );
+
+    test(
+      "the same run told twice is one row: when it was bought stays, credits and doubts are added when they are known",
+      withLedger(async (ledger) => {
+        await ready(ledger, "a", 11);
+        const told = { ...run, document: document("a"), runId: "r1" };
+        const tell = (more: object, seconds: number) =>
+          save(ledger, "a", { is: "later", at: at(seconds), memo: { runId: "r1" }, run: { ...told, ...more } }, seconds);
+        await tell({}, 20);
+        await tell({ credits: 2.5 }, 30);
+        await tell({ possiblyTwice: 1 }, 40);
+        await tell({}, 50);
+        expect(await ledger.runs(id("a"))).toEqual([{ ...told, credits: 2.5, possiblyTwice: 1 }]);
+        expect(await ledger.bought("cloudsquid", at(0))).toMatchObject({ runs: 1, oldest: at(20) });
+        await save(ledger, "a", { is: "failed", fault: refused, run: { ...told, runId: null, possiblyTwice: 1 } }, 60);
+        expect((await ledger.runs(id("a"))).map(({ runId }) => runId)).toEqual(["r1", null]);
+        expect(await ledger.runs(id("b"))).toEqual([]);
+      }),
+    );
+
+    test(
+      "spending: runs and credits by day of UTC, service and mailbox, newest day first; a document's doubts count once",
+      withLedger(async (ledger) => {
+        expect(await ledger.spending(at(0))).toEqual([]);
+        for (const [index, name] of ["a", "b", "c"].entries()) await ready(ledger, name, 11 + index);
+        const pay = (name: string, more: object, seconds: number) =>
+          save(
+            ledger,
+            name,
+            { is: "later", at: at(seconds), memo: {}, run: { ...run, document: document(name), runId: `${name}${seconds}`, ...more } },
+            seconds,
+          );
+        const midnight = 14 * 3_600;
+        await pay("a", { credits: 1.5, possiblyTwice: 1 }, 20);
+        await pay("a", { credits: 1.5, possiblyTwice: 1 }, 21);
+        await pay("b", {}, midnight - 1);
+        await pay("b", { mailbox: "archive" }, midnight - 2);
+        await pay("c", { service: "extend", credits: 3, possiblyTwice: 1 }, midnight);
+        const first = { day: "2026-03-02", service: "cloudsquid" };
+        const second = { day: "2026-03-03", service: "extend", mailbox: "invoices", runs: 1, credits: 3, possiblyTwice: 1 };
+        expect(await ledger.spending(at(0))).toEqual([
+          second,
+          { ...first, mailbox: "archive", runs: 1, credits: null, possiblyTwice: 0 },
+          { ...first, mailbox: "invoices", runs: 3, credits: 3, possiblyTwice: 1 },
+        ]);
+        expect(await ledger.spending(at(midnight))).toEqual([second]);
+      }),
+    );
+
+    test(
+      "a webhook makes the poll of its run due now, once; what it does not know changes nothing",
+      withLedger(async (ledger) => {
+        await ready(ledger, "a", 11);
+        await ready(ledger, "b", 12);
+        await buy(ledger, "a", "r1", 1_000);
+        await buy(ledger, "b", "r2", 1_001);
+        const hear = (eventId: string, runId: string | null, service = "cloudsquid", seconds = 100) =>
+          ledger.hear({ service, eventId, runId, now: at(seconds) });
+        const before = await everything(ledger);
+        expect(await hear("e0", null)).toBe("unknown");
+        expect(await hear("e1", "other")).toBe("unknown");
+        expect(await hear("e1", "r1")).toBe("repeat");
+        expect(await everything(ledger)).toEqual(before);
+        expect(await hear("e2", "r1")).toBe("due");
+        expect(await subjects(ledger, 100)).toEqual([document("a")]);
+        expect(await taskOf(ledger, "a", "extract")).toMatchObject({ memo: { runId: "r1" }, attempts: 0, status: "open" });
+        expect(await hear("e2", "r1")).toBe("repeat");
+        expect(await hear("e2", "r2", "elsewhere")).toBe("due");
+        await save(ledger, "a", { is: "done" }, 110);
+        expect(await hear("e3", "r1")).toBe("unknown");
+        // A service does not repeat an event for longer than it is remembered.
+        expect(await hear("e2", "r1", "cloudsquid", 100 + 7 * 86_400)).toBe("repeat");
+        expect(await hear("e2", "r1", "cloudsquid", 101 + 7 * 86_400)).toBe("unknown");
+      }),
+    );
+
+    test(
+      "held: the message stays open, is not told and not put back; released it is due at once and is not held again",
+      withLedger(async (ledger) => {
+        const fault = permanent("limit.size", "too big");
+        for (const [index, name] of ["a", "b"].entries()) {
+          await ready(ledger, name, 11 + index);
+          expect(await save(ledger, name, { is: "held", fault }, 20)).toMatchObject({ what: "extract.held", faultCode: "limit.size" });
+        }
+        expect(await kinds(ledger, "a")).toEqual(["split done", "extract held"]);
+        expect(await taskOf(ledger, "a", "extract")).toMatchObject({ released: false, attempts: 0, fault: { code: "limit.size" } });
+        expect(await ledger.counts()).toMatchObject({ open: 0, held: 2 });
+        expect(await ledger.backlog()).toEqual({ open: 0, waiting: 0 });
+        expect((await ledger.summaries(1))[0]?.standing).toBe("held");
+        expect(await ledger.reopen(null, at(30))).toEqual([]);
+        expect(await ledger.release("%", at(30))).toEqual([]);
+
+        expect(await ledger.release(id("a").slice(0, 12), at(30))).toMatchObject([{ kind: "extract", message: id("a") }]);
+        expect(await taskOf(ledger, "a", "extract")).toMatchObject({
+          status: "open",
+          released: true,
+          fault: null,
+          dueAt: at(30).toISOString(),
+        });
+        expect((await whats(ledger, "a")).at(-1)).toBe("extract.released");
+        expect(await kinds(ledger, "b")).toEqual(["split done", "extract held"]);
+        expect(await ledger.release(id("a"), at(31))).toEqual([]);
+        await save(ledger, "a", { is: "failed", fault: refused }, 40);
+        await ledger.reopen(null, at(50));
+        expect(await taskOf(ledger, "a", "extract")).toMatchObject({ status: "open", released: true });
+      }),
+    );
+  });
+
   test("everything is there again after closing and opening", async () => {
     const directory = await temporaryDirectory();
     const first = await open(directory);
@@ -427,6 +618,19 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
     expect(await everything(second)).toEqual(told);
     await second.close();
   });
+});
+
+test("a ledger of the first version has its runs: bought when their tasks began", async () => {
+  const directory = await temporaryDirectory();
+  await copyFile(new URL("../store/ledgers/v1.sqlite", import.meta.url), join(directory, LEDGER_FILE));
+  const ledger = await openLedger({ directory, own: true, now: at(0) });
+  const run = { service: "cloudsquid", mailbox: "invoices", runId: "run", credits: null, possiblyTwice: 0 };
+  expect(await ledger.runs(id("good"))).toEqual([{ ...run, document: `${id("good")}.1` }]);
+  expect(await ledger.runs(id("bad"))).toEqual([]);
+  expect(await ledger.bought("cloudsquid", at(0))).toEqual({ runs: 1, oldest: at(11), coming: [] });
+  expect(await ledger.spending(at(0))).toMatchObject([{ day: "2026-03-02", runs: 1, credits: null }]);
+  expect(await ledger.paused()).toEqual([]);
+  await ledger.close();
 });
 
 function withoutEvents(told: unknown): unknown {

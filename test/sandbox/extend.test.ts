@@ -140,6 +140,38 @@ describe("the life of a run", () => {
     expect(sandbox.counts().extend).toMatchObject({ runs: 1, cancels: 1, made: [{ id, key: null, credits: 0 }] });
   });
 
+  test("reviewed and corrected, on order: both outputs and the edits, once it is PROCESSED", async () => {
+    const { id } = await create({ file: { text: UBL } });
+    expect(await look(id)).toMatchObject({ reviewed: false, edited: false, initialOutput: null, reviewedOutput: null, edits: null });
+    sandbox.faults.add({ call: "extend.poll", reviewed: { gross_amount: "120.00", note: "by hand" } });
+    expect(await look(id)).toMatchObject({ status: "PENDING", reviewed: false, output: null, reviewedOutput: null });
+    clock.pass(3_000);
+    const corrected = { value: { invoice_number: "RE-2026-0815", gross_amount: "120.00", note: "by hand" }, metadata: {} };
+    expect(await look(id)).toMatchObject({
+      reviewed: true,
+      edited: true,
+      output: corrected,
+      reviewedOutput: corrected,
+      initialOutput: { value: { gross_amount: "119.00" } },
+      edits: { gross_amount: { originalValue: "119.00", editedValue: "120.00" }, note: { editedValue: "by hand" } },
+      updatedAt: "2026-05-04T10:00:03.000Z",
+    });
+    const [listed] = (await ask("GET", "/extract_runs")).json.data as Json[];
+    expect(listed).toMatchObject({ reviewed: true, edited: true });
+    expect(listed).not.toHaveProperty("edits");
+  });
+
+  test("reviewed without a change, later: its output stays; what failed is not reviewed", async () => {
+    const { id } = await create({ file: { text: UBL } });
+    clock.pass(9_000);
+    sandbox.faults.add({ call: "extend.poll", reviewed: {} });
+    const run = await look(id);
+    expect(run).toMatchObject({ reviewed: true, edited: false, edits: null, updatedAt: "2026-05-04T10:00:09.000Z" });
+    expect([run.reviewedOutput, run.initialOutput]).toEqual([run.output, run.output]);
+    sandbox.faults.add({ call: "extend.sync", reviewed: { gross_amount: "1.00" } });
+    expect((await ask("POST", "/extract", { file: { text: "Hello" } })).json).toMatchObject({ status: "FAILED", reviewed: false });
+  });
+
   test("the synchronous call answers at once; what fails for its file is an error there", async () => {
     expect(await ask("POST", "/extract", { file: { text: UBL } })).toMatchObject({
       status: 200,

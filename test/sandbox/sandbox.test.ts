@@ -83,6 +83,28 @@ describe("the three steps", () => {
     });
   });
 
+  test("a review and the reasoning, on order: from then on, when it is done", async () => {
+    const row = await upload(xml);
+    sandbox.faults.add({ call: "run", reasoning: "read from the XML" });
+    const id = await run(row);
+    sandbox.faults.add({ call: "poll", review: { approved: false, reviewed_by: "anna" } });
+    const pending = await poll(id);
+    expect(pending).toMatchObject({ status: "pending" });
+    for (const field of ["review", "reasoning"]) expect(pending).not.toHaveProperty(field);
+    clock.pass(3_000);
+    const review = { comment: "", reviewed_by: "anna", review_date: "2026-05-04T10:00:00.000Z", approved: false };
+    expect(await poll(id)).toMatchObject({ status: "done", reasoning: "read from the XML", review });
+    sandbox.faults.add({ call: "poll", review: { approved: true, comment: "now", review_date: "2026-05-05T00:00:00Z" } });
+    expect(await poll(id)).toMatchObject({ reasoning: "read from the XML", review: { comment: "now", approved: true } });
+    sandbox.faults.add({ call: "extract", review: { approved: true } });
+    expect((await ask("POST", at("/extract"), xml)).json).toMatchObject({ status: "done", review: { approved: true } });
+    expect((await ask("POST", at("/extract"), xml)).json).not.toHaveProperty("review");
+    sandbox.faults.add({ call: "extract", reasoning: "nothing to read" });
+    const unread = (await ask("POST", at("/extract"), { ...xml, file: b64("Hello") })).json;
+    expect(unread).toMatchObject({ status: "error" });
+    expect(unread).not.toHaveProperty("reasoning");
+  });
+
   test("projects are `sandbox` and those used, with ids that stay", async () => {
     await upload(xml);
     const projects = (await ask("GET", "/projects")).json as unknown as { id: string; name: string; created_at: string }[];
@@ -197,7 +219,13 @@ describe("faults on order", () => {
   });
 
   test("what is not a rule is refused; they can be taken back", async () => {
-    for (const rule of [{}, { call: "upload", cut: "twice" }, { call: "upload", sttus: 500 }, "[", 7]) {
+    const unfit = [
+      { call: "upload", code: "OCR_ERROR" },
+      { call: "upload", review: { approved: true } },
+      { call: "run", older: true },
+      { call: "poll", failureReason: "ABORTED" },
+    ];
+    for (const rule of [{}, { call: "upload", cut: "twice" }, { call: "upload", sttus: 500 }, "[", 7, ...unfit]) {
       expect((await ask("POST", "/_sandbox/faults", rule)).status).toBe(400);
     }
     await ask("POST", "/_sandbox/faults", { call: "projects", status: 500 });

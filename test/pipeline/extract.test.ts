@@ -1,0 +1,359 @@
+/** The step that spends: the intention before a blind purchase, a service that halts, faults nobody is to blame for, and the bill. */
+import { describe, expect, onTestFinished, test } from "vitest";
+import { Fault, permanent } from "../../src/base/errors.ts";
+import type { Answer, Extractor, Memo, Progress } from "../../src/extractor/extractor.ts";
+import { runOf } from "../../src/pipeline/extract.ts";
+import { advance } from "../../src/pipeline/pipeline.ts";
+import type { Works } from "../../src/pipeline/step.ts";
+import type { Outcome, Task } from "../../src/store/record.ts";
+import { testClock } from "../extractor/documents.ts";
+import { temporaryDirectory } from "../store/disk.ts";
+import { arrive, drain, extractorOf, openTask, patientExtractor, sinkOf, sourceOf, worksIn } from "./works.ts";
+
+const never = new AbortController().signal;
+const FAR = new Date("9999-01-01T00:00:00Z");
+const answer: Answer = { runId: "run", data: {}, credits: 3, reasoning: null, review: null, raw: {} };
+const busy = new Fault("service.busy", "the service is busy");
+
+/** One mail, split, its document about to be taken to the service. `saves` is every save, as it was asked for. */
+async function stage(extractor: Extractor, mails = ["01-single-pdf"], clock = testClock()) {
+  const directory = await temporaryDirectory();
+  const invoices = sourceOf("invoices");
+  const roles = { extractor, sinks: [sinkOf("files").sink], source: invoices.source, clock };
+  const saves: { readonly kind: string; readonly outcome: Outcome }[] = [];
+  const watched = (works: Works, life: string): Works => ({
+    ...works,
+    life,
+    ledger: {
+      ...works.ledger,
+      save: (task, outcome, now) => {
+        saves.push({ kind: task.kind, outcome });
+        return works.ledger.save(task, outcome, now);
+      },
+    },
+  });
+  let current = watched((await worksIn(directory, roles)).works, "life-1");
+  onTestFinished(() => current.ledger.close());
+  /** The process is gone; another one opens what it left. */
+  const nextLife = async (life: string) => {
+    await current.ledger.close();
+    current = watched((await worksIn(directory, roles)).works, life);
+    return current;
+  };
+  const messages: string[] = [];
+  for (const [index, mail] of mails.entries()) messages.push(await arrive(current, mail, index + 1));
+  for (const task of await current.ledger.due(clock.now(), 9, [])) await advance(task, current, never);
+  saves.length = 0;
+  return { works: current, clock, invoices, message: messages[0] ?? "", messages, saves, nextLife };
+}
+
+const step = async (works: Works) => advance(await openTask(works, "extract"), works, never);
+const open = async (works: Works) => (await works.ledger.due(FAR, 99, [])).filter(({ kind }) => kind === "extract");
+
+describe("the intention before a blind purchase", () => {
+  const bought: Progress = { is: "going", memo: { runId: "run" }, nextAt: FAR };
+
+  /** Buys without a way to look for what was bought. `happened` is what was asked of it, in order. */
+  function blind(act: (memo: Memo | null, call: number) => Progress | Promise<Progress>) {
+    const happened: string[] = [];
+    const { extractor, asked } = extractorOf(({ memo }, call) => {
+      happened.push(`advance ${JSON.stringify(memo)}`);
+      return act(memo, call);
+    });
+    const blindly: Extractor = {
+      ...extractor,
+      blind: {
+        buys: (memo) => memo?.runId === undefined,
+        lost: (memo) => {
+          happened.push(`lost ${JSON.stringify(memo)}`);
+          return { is: "going", memo: { ...memo, possiblyTwice: 1 }, nextAt: new Date("2026-05-04T10:00:00Z") };
+        },
+      },
+    };
+    return { extractor: blindly, asked, happened };
+  }
+
+  test("is in the ledger when the purchase is made, and gone with what came of it; the extractor never sees it", async () => {
+    let seen: Task | undefined;
+    let works: Works | null = null;
+    const { extractor, happened } = blind(async () => {
+      [seen] = works === null ? [] : await open(works);
+      return bought;
+    });
+    const at = await stage(extractor);
+    works = at.works;
+    // As many effects as it takes until it was asked: the intention is one save, whoever makes it.
+    while (happened.length === 0) await step(at.works);
+    expect(seen?.memo).toEqual({ begun: "life-1" });
+    expect(happened).toEqual(["advance null"]);
+    expect(at.saves.map(({ outcome }) => outcome.is)).toEqual(["later", "later"]);
+    expect(at.saves.map(({ outcome }) => ("memo" in outcome ? outcome.memo : undefined))).toEqual([{ begun: "life-1" }, { runId: "run" }]);
+    expect((await openTask(at.works, "extract")).memo).toEqual({ runId: "run" });
+  });
+
+  test("is taken back by a thrown fault: the same life tries again, and so does another, and neither asks what was lost", async () => {
+    const { extractor, happened } = blind((_memo, call) => {
+      if (call < 3) throw busy;
+      return bought;
+    });
+    const { works, nextLife, clock } = await stage(extractor);
+    while (happened.length < 1) await step(works);
+    expect(await openTask(works, "extract")).toMatchObject({ memo: null, attempts: 1, fault: { code: "service.busy" } });
+    while (happened.length < 2) await step(works);
+    const next = await nextLife("life-2");
+    clock.pass(60_000);
+    while (happened.length < 3) await step(next);
+    expect(happened).toEqual(["advance null", "advance null", "advance null"]);
+    expect((await openTask(next, "extract")).memo).toEqual({ runId: "run" });
+  });
+
+  test("of a life that ended in between is asked about exactly once, then bought with that known", async () => {
+    const dying = new AbortController();
+    const { extractor, happened } = blind((_memo, call) => {
+      if (call > 1) return bought;
+      // It was sent, and the process ends before its answer.
+      dying.abort();
+      throw new Error("cut short");
+    });
+    const { works, message, nextLife } = await stage(extractor);
+    while (happened.length === 0) await advance(await openTask(works, "extract"), works, dying.signal);
+    const next = await nextLife("life-2");
+    expect((await openTask(next, "extract")).memo).toEqual({ begun: "life-1" });
+    await step(next);
+    expect(happened).toEqual(["advance null", "lost null"]);
+    while (happened.length < 3) await step(next);
+    expect(happened).toEqual(["advance null", "lost null", 'advance {"possiblyTwice":1}']);
+    expect((await openTask(next, "extract")).memo).toEqual({ runId: "run" });
+    expect((await next.ledger.events(message)).filter(({ faultCode }) => faultCode !== null)).toEqual([]);
+  });
+
+  test("dying once more while asking asks once more and buys nothing in between", async () => {
+    const dying = new AbortController();
+    const { extractor, happened } = blind(() => {
+      dying.abort();
+      throw new Error("cut short");
+    });
+    const { works, nextLife } = await stage(extractor);
+    while (happened.length === 0) await advance(await openTask(works, "extract"), works, dying.signal);
+    const second = await nextLife("life-2");
+    const killed: Works = { ...second, ledger: { ...second.ledger, save: () => Promise.reject(permanent("test.killed", "killed")) } };
+    await expect(advance(await openTask(second, "extract"), killed, never)).rejects.toMatchObject({ code: "test.killed" });
+    const third = await nextLife("life-3");
+    await step(third);
+    expect(happened).toEqual(["advance null", "lost null", "lost null"]);
+    expect((await openTask(third, "extract")).memo).toEqual({ possiblyTwice: 1 });
+  });
+
+  test("that the ledger cannot take buys nothing", async () => {
+    const { extractor, happened } = blind(() => bought);
+    const { works } = await stage(extractor);
+    let full = true;
+    const ledger: Works["ledger"] = {
+      ...works.ledger,
+      save: async (...saved) => {
+        if (!full) return works.ledger.save(...saved);
+        full = false;
+        throw new Fault("ledger.full", "no space left");
+      },
+    };
+    await advance(await openTask(works, "extract"), { ...works, ledger }, never);
+    expect(happened).toEqual([]);
+  });
+
+  test("is not saved by a service that can look for what it bought, nor for an effect that buys nothing", async () => {
+    const looking = await stage(patientExtractor(testClock()).extractor);
+    await drain(looking.works, looking.clock);
+    expect(looking.saves.filter(({ kind }) => kind === "extract").map(({ outcome }) => outcome.is)).toEqual([
+      "later",
+      "later",
+      "later",
+      "done",
+    ]);
+
+    const { extractor, happened } = blind((memo) => (memo === null ? bought : { is: "answered", memo, answer }));
+    const polling = await stage(extractor);
+    await drain(polling.works, polling.clock);
+    expect(happened).toEqual(["advance null", 'advance {"runId":"run"}']);
+    const saves = polling.saves.filter(({ kind }) => kind === "extract");
+    expect(saves.map(({ outcome }) => outcome.is)).toEqual(["later", "later", "done"]);
+  });
+});
+
+describe("a service that halts", () => {
+  const credits = new Fault("service.credits", "the account is out of credits", { advice: "buy some" });
+  const MAILS = ["01-single-pdf", "04-xml-only", "05-html-only"];
+
+  test("is paused with the reason; no attempt is counted, the memo stays, and the task goes on after `resume`", async () => {
+    let empty = true;
+    const { extractor, asked } = extractorOf(({ memo }): Progress => {
+      if (memo === null) return { is: "going", memo: { file: "f" }, nextAt: new Date("2026-05-04T10:00:00Z") };
+      if (empty) return { is: "halted", memo, fault: credits };
+      return { is: "answered", memo, answer };
+    });
+    const { works, clock, message, invoices } = await stage(extractor);
+    await step(works);
+    const task = await openTask(works, "extract");
+    expect(await advance(task, works, never)).toMatchObject({ what: "extract.halted", faultCode: "service.credits" });
+    expect(await works.ledger.paused()).toEqual([
+      { service: "service", since: clock.now().toISOString(), why: "the account is out of credits" },
+    ]);
+    const [, halted] = await works.ledger.tasks(message);
+    expect(halted).toMatchObject({
+      status: "open",
+      attempts: 0,
+      failingSince: null,
+      memo: { file: "f" },
+      fault: { code: "service.credits" },
+    });
+    expect(await works.ledger.due(FAR, 9, [])).toEqual([]);
+    expect(await works.ledger.nextDue([])).toBeNull();
+    expect(await works.ledger.backlog()).toEqual({ open: 0, waiting: 1 });
+    expect((await works.ledger.summaries(1))[0]?.standing).toBe("waiting");
+
+    empty = false;
+    expect(await works.ledger.resume("service", clock.now())).toBe(true);
+    await drain(works, clock);
+    expect(asked.at(-1)?.memo).toEqual({ file: "f" });
+    expect(invoices.told).toMatchObject([{ verdict: "done" }]);
+  });
+
+  test("keeps the task waiting that had bought before: its run is over, and the next one would be bought while paused", async () => {
+    let empty = true;
+    const { extractor, asked } = extractorOf(({ memo }): Progress => {
+      const nextAt = new Date("2026-05-04T10:00:00Z");
+      if (memo === null) return { is: "going", memo: { runId: "one" }, nextAt };
+      if (empty) return { is: "halted", memo: { ...memo, over: true }, fault: credits };
+      return { is: "answered", memo: { ...memo, runId: "two" }, answer };
+    });
+    const { works, clock, message } = await stage(extractor);
+    await step(works);
+    await step(works);
+    expect(await works.ledger.due(FAR, 9, [])).toEqual([]);
+    expect(asked).toHaveLength(2);
+    empty = false;
+    await works.ledger.resume("service", clock.now());
+    await drain(works, clock);
+    expect(asked[2]?.memo).toEqual({ runId: "one", over: true });
+    expect((await works.ledger.runs(message)).map(({ runId, credits: paid }) => [runId, paid])).toEqual([
+      ["one", null],
+      ["two", 3],
+    ]);
+  });
+
+  test("leaves the others in peace: what was bought is asked after and delivered, what was not waits", async () => {
+    const calls = new Map<string, number>();
+    const { extractor } = extractorOf(({ document, memo }): Progress => {
+      calls.set(document.message, (calls.get(document.message) ?? 0) + 1);
+      if (memo === null) return { is: "going", memo: { runId: `run of ${document.message}` }, nextAt: new Date("2026-05-04T10:01:00Z") };
+      return { is: "answered", memo, answer };
+    });
+    const { works, clock, messages, invoices } = await stage(extractor, MAILS);
+    const [first] = await open(works);
+    await advance(first as Task, works, never);
+    await works.ledger.pause("service", "paused by hand", clock.now());
+    await drain(works, clock);
+    expect(invoices.told).toHaveLength(1);
+    expect(calls).toEqual(new Map([[first?.message, 2]]));
+    expect(await works.ledger.backlog()).toEqual({ open: 0, waiting: 2 });
+    await works.ledger.resume("service", clock.now());
+    await drain(works, clock);
+    expect(new Set(calls.keys())).toEqual(new Set(messages));
+  });
+
+  test("keeps the first reason, when several find out together", async () => {
+    const { extractor } = extractorOf(({ document }) => ({
+      is: "halted",
+      memo: null,
+      fault: new Fault("service.credits", `out of credits at ${document.message}`),
+    }));
+    const { works, messages } = await stage(extractor, MAILS);
+    for (const task of await open(works)) await advance(task, works, never);
+    expect(await works.ledger.paused()).toMatchObject([{ why: `out of credits at ${messages[0]}` }]);
+  });
+});
+
+describe("a fault nobody is to blame for", () => {
+  const retryAt = new Date("2026-05-04T12:00:00.000Z");
+
+  test.each(["http.resting", "http.rate-limited"])("%s: no attempt is counted, and it waits until it is told to come", async (code) => {
+    const { extractor } = extractorOf(() => {
+      throw new Fault(code, "not now", { blameless: true, retryAt });
+    });
+    const { works } = await stage(extractor);
+    expect(await step(works)).toMatchObject({ what: "extract.later", faultCode: code });
+    const task = await openTask(works, "extract");
+    expect(task).toMatchObject({ attempts: 0, failingSince: null, dueAt: retryAt.toISOString(), fault: { code } });
+    expect((await works.ledger.summaries(1))[0]?.standing).toBe("waiting");
+  });
+
+  test("among others: what was failing before goes on failing since then, neither longer nor shorter", async () => {
+    const { extractor } = extractorOf((_asked, call) => {
+      if (call === 2) throw new Fault("http.resting", "resting", { blameless: true, retryAt: new Date("2026-05-04T10:30:00.000Z") });
+      throw busy;
+    });
+    const { works, clock } = await stage(extractor);
+    const seen: (string | number | null)[][] = [];
+    for (let call = 0; call < 3; call += 1) {
+      await step(works);
+      const { attempts, failingSince, dueAt } = await openTask(works, "extract");
+      seen.push([attempts, failingSince]);
+      clock.set(new Date(dueAt));
+    }
+    const since = "2026-05-04T10:00:00.000Z";
+    expect(seen).toEqual([
+      [1, since],
+      [1, since],
+      [2, since],
+    ]);
+  });
+});
+
+describe("the bill", () => {
+  test("is one row a run: told when it is bought, its credits when it is answered", async () => {
+    const { extractor } = extractorOf(({ memo }): Progress => {
+      const nextAt = new Date("2026-05-04T10:00:00Z");
+      if (memo === null) return { is: "going", memo: { runId: "run", possiblyTwice: 1 }, nextAt };
+      if (memo.polls === undefined) return { is: "going", memo: { ...memo, polls: 1 }, nextAt };
+      return { is: "answered", memo, answer };
+    });
+    const { works, clock, message } = await stage(extractor);
+    const row = { document: `${message}.1`, service: "service", mailbox: "invoices", runId: "run", possiblyTwice: 1 };
+    await step(works);
+    expect(await works.ledger.runs(message)).toEqual([{ ...row, credits: null }]);
+    clock.pass(24 * 3_600_000);
+    await drain(works, clock);
+    expect(await works.ledger.runs(message)).toEqual([{ ...row, credits: 3 }]);
+    expect(await works.ledger.spending(new Date(0))).toEqual([
+      { day: "2026-05-04", service: "service", mailbox: "invoices", runs: 1, credits: 3, possiblyTwice: 1 },
+    ]);
+  });
+
+  test("is for the mailbox where the message was seen first", async () => {
+    const { works, clock, message } = await stage(patientExtractor(testClock()).extractor);
+    await arrive(works, "01-single-pdf", 5, "archive");
+    await advance((await open(works))[0] as Task, works, never);
+    await advance((await open(works))[0] as Task, works, never);
+    clock.pass(0);
+    expect(await works.ledger.runs(message)).toMatchObject([{ mailbox: "invoices" }]);
+  });
+
+  const nextAt = FAR;
+  const fault = permanent("service.refused", "no");
+  const told = (runId: string | null, possiblyTwice = 0, credits: number | null = null) => ({ runId, credits, possiblyTwice });
+  test.each<[string, Progress, Memo | null, ReturnType<typeof told> | null]>([
+    ["nothing bought yet", { is: "going", memo: { file: "f" }, nextAt }, null, null],
+    ["bought", { is: "going", memo: { runId: "a" }, nextAt }, { file: "f" }, told("a")],
+    ["asked after", { is: "going", memo: { runId: "a", polls: 1 }, nextAt }, { runId: "a" }, null],
+    ["bought again", { is: "going", memo: { runId: "b" }, nextAt }, { runId: "a" }, told("b")],
+    ["a doubt about a run known", { is: "going", memo: { runId: "a", possiblyTwice: 1 }, nextAt }, { runId: "a" }, told("a", 1)],
+    ["a doubt, no run known yet", { is: "going", memo: { possiblyTwice: 1 }, nextAt }, null, null],
+    ["answered", { is: "answered", memo: { runId: "a" }, answer }, { runId: "a" }, told("a", 0, 3)],
+    ["answered at once, the id only in the answer", { is: "answered", memo: {}, answer }, null, told("run", 0, 3)],
+    ["refused before anything was bought", { is: "refused", memo: null, fault }, null, null],
+    ["refused, the run known and told", { is: "refused", memo: { runId: "a" }, fault }, { runId: "a" }, null],
+    ["given up in doubt, no run ever known", { is: "refused", memo: { possiblyTwice: 1 }, fault }, { possiblyTwice: 1 }, told(null, 1)],
+    ["halted by a run that was bought just now", { is: "halted", memo: { runId: "a" }, fault }, null, told("a")],
+  ])("%s", (_what, progress, before, expected) => {
+    expect(runOf(progress, before)).toEqual(expected);
+  });
+});
