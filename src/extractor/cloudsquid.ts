@@ -225,6 +225,7 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
           return poll(state, signal);
       }
     },
+    buys: (memo) => stateOf(memo).step !== "running",
     blind: {
       buys: (memo) => {
         const { step } = stateOf(memo);
@@ -234,6 +235,8 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
       lost: (memo) => {
         const state = putBack(stateOf(memo));
         if (state.step === "running") return wait(state);
+        // A row by itself is not a purchase: it is made again, however often that takes.
+        if (state.step !== "uploaded" && mode !== "sync") return going({ ...state, possiblyTwice: state.possiblyTwice + 1 }, 0);
         const fault = new Fault("cloudsquid.interrupted", "billhook was stopped before the answer was saved");
         return unmade(
           state,

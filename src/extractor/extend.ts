@@ -223,6 +223,7 @@ export function createExtend(options: ExtendOptions, deps: { readonly clock: Clo
     name,
     grain: "message",
     accepts: (contentType, filename) => extensionOf(contentType, filename) !== null,
+    buys: (memo) => stateOf(memo).step !== "running",
     advance: (document, memo, key, signal) => {
       const state = stateOf(memo);
       switch (state.step) {

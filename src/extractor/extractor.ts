@@ -18,7 +18,7 @@ export type Document = {
 
 /**
  * What the extractor must know to go on after a crash: upload ids, run ids, since when it waits. Plain JSON, at most a few KB.
- * Two keys are read by others: `runId` is there from the moment a run was bought, and `possiblyTwice` counts the times
+ * Two keys are read by others: `runId` is the last run that was bought, and `possiblyTwice` counts the times
  * something may have been bought a second time because an answer was lost.
  */
 export type Memo = { readonly [key: string]: string | number | boolean | null | readonly string[] };
@@ -60,6 +60,8 @@ export type Extractor = {
    * A thrown Fault means nothing is known to have happened: the same memo may be tried again later.
    */
   readonly advance: (document: Document, memo: Memo | null, key: string, signal: AbortSignal) => Promise<Progress>;
+  /** Whether the next effect for this memo makes something at the service, rather than asking after a run that was bought. Pure. */
+  readonly buys: (memo: Memo | null) => boolean;
   /**
    * Only where the service offers no way to look for what it was asked to make. Before an effect for which `buys` is true the
    * intention is saved; when the process died between that and the next save, nobody knows whether it took place, and `lost` says

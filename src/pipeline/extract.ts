@@ -18,16 +18,15 @@ export const extract: Step = async (task, works, signal) => {
       "put it back and run `billhook retry`",
     );
   }
+  const { begun, memo } = opened(task.memo);
+  const { extractor, limits } = service;
+  const now = works.clock.now();
+  // Once let through, a document may go on to its end; a second run of it, rare and counted, is not held.
   if (task.memo === null) {
     const size = { bytes: message.size, parts: (await works.ledger.parts(message.id)).length };
-    const held =
-      tooBig(task, size, service.limits) ??
-      (await works.gate.pass(record.id, record.service, service.limits, works.ledger, works.clock.now()));
+    const held = tooBig(task, size, limits) ?? (await works.gate.pass(record.id, record.service, limits, works.ledger, now));
     if (held !== null) return held;
   }
-  const now = works.clock.now();
-  const { begun, memo } = opened(task.memo);
-  const { extractor } = service;
   const buysBlindly = extractor.blind?.buys(memo) ?? false;
   let progress: Progress;
   if (extractor.blind !== undefined && buysBlindly && begun !== null && begun !== works.life) progress = extractor.blind.lost(memo);
@@ -39,32 +38,25 @@ export const extract: Step = async (task, works, signal) => {
     } catch (thrown) {
       if (signal.aborted) throw thrown;
       // A thrown fault says that nothing was bought: the intention is taken back with it.
-      return retry({ ...task, memo }, asFault(thrown, "extract.failed"), works.clock.now(), works.retry, works.clock.random());
+      const outcome = retry({ ...task, memo }, asFault(thrown, "extract.failed"), works.clock.now(), works.retry, works.clock.random());
+      return { ...outcome, underWay: extractor.buys(memo) ? null : textOf(memo?.runId) };
     }
   }
   const outcome = outcomeOf(progress, memo, record, works.route.sinks);
+  const underWay = progress.memo === null || extractor.buys(progress.memo) ? null : textOf(progress.memo.runId);
   const run = runOf(progress, memo);
-  if (run === null) return outcome;
+  if (run === null) return { ...outcome, underWay };
   const [first] = await works.ledger.arrivals(message.id);
-  return { ...outcome, run: { document: record.id, service: record.service, mailbox: first?.origin.mailbox ?? "", ...run } };
+  return { ...outcome, underWay, run: { document: record.id, service: record.service, mailbox: first?.origin.mailbox ?? "", ...run } };
 };
 
 /** Kept by the pipeline in the memo, beside what is the extractor's own: the process that has decided to buy. */
 const BEGUN = "begun";
-/** And the id of a run while its task is halted: the ledger takes `runId` for one that is asked after, paused or not. */
-const HALTED_RUN = "haltedRun";
 
 function opened(saved: TaskMemo | null): { readonly begun: string | null; readonly memo: TaskMemo | null } {
   if (saved === null) return { begun: null, memo: null };
-  const { [BEGUN]: begun = null, [HALTED_RUN]: runId, ...rest } = saved;
-  const memo = runId === undefined ? rest : { ...rest, runId };
+  const { [BEGUN]: begun = null, ...memo } = saved;
   return { begun: textOf(begun), memo: Object.keys(memo).length === 0 ? null : memo };
-}
-
-function halted(memo: TaskMemo | null): TaskMemo | null {
-  if (memo?.runId === undefined) return memo;
-  const { runId, ...rest } = memo;
-  return { ...rest, [HALTED_RUN]: runId };
 }
 
 function outcomeOf(
@@ -79,7 +71,7 @@ function outcomeOf(
     case "refused":
       return { is: "failed", fault: progress.fault, memo: progress.memo };
     case "halted":
-      return { is: "halted", service, fault: progress.fault, memo: halted(progress.memo) };
+      return { is: "halted", service, fault: progress.fault, memo: progress.memo };
     case "answered":
       return {
         is: "done",

@@ -102,7 +102,11 @@ export type Outcome = (
   | { readonly is: "failed"; readonly fault: Fault; readonly memo?: TaskMemo | null }
   | { readonly is: "held"; readonly fault: Fault }
   | { readonly is: "halted"; readonly service: string; readonly fault: Fault; readonly memo: TaskMemo | null }
-) & { readonly run?: RunRecord };
+) & {
+  readonly run?: RunRecord;
+  /** The run that is asked after from now on; such a task goes on at a paused service, and webhooks find it. */
+  readonly underWay?: string | null;
+};
 
 /** One line of the audit trail. */
 export type Event = {

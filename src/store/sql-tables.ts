@@ -69,7 +69,7 @@ export type Tables = {
     due_at: string;
     memo: string | null;
     fault: string | null;
-    /** memo.runId, where it can be searched for. */
+    /** The run that is asked after. */
     run_id: string | null;
     released: number;
     created_at: string;

@@ -112,7 +112,7 @@ async function save(trx: Transaction<Tables>, task: Task, outcome: Outcome, now:
       due_at: next.dueAt,
       memo: next.memo === null ? null : JSON.stringify(next.memo),
       fault: next.fault === null ? null : JSON.stringify(next.fault),
-      run_id: typeof next.memo?.runId === "string" ? next.memo.runId : null,
+      run_id: outcome.underWay ?? null,
       updated_at: next.updatedAt,
     })
     .where("id", "=", task.id)

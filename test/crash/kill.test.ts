@@ -59,6 +59,13 @@ describe.skipIf(missing !== null)(`killed ${KILLS} times${missing === null ? "" 
 
     const last = stormy.start("run", "--once");
     expect(await last.ended).toBe(0);
+    // The exception the contract forces: a start of a run that was interrupted twice is a person's to decide.
+    const given = ambiguous(stormy);
+    if (given > 0) {
+      expect(await stormy.start("retry", "--failed").ended).toBe(0);
+      expect(await stormy.start("run", "--once").ended).toBe(0);
+    }
+    expect(ambiguous(stormy)).toBe(0);
     for (const [document, runId] of runIds(stormy)) expect(saved.get(document) ?? runId).toBe(runId);
 
     const [expected, found] = [await calm.written(), await stormy.written()];
@@ -72,7 +79,7 @@ describe.skipIf(missing !== null)(`killed ${KILLS} times${missing === null ? "" 
     const paidTwice = rows.filter(({ runs }) => runs > 1).length;
     const extra = rows.length - mails.length;
     console.log(
-      `kills ${KILLS}, messages ${mails.length}, uploads repeated ${extra}, runs repeated before their id was saved ${paidTwice}`,
+      `kills ${KILLS}, messages ${mails.length}, uploads repeated ${extra}, runs repeated before their id was saved ${paidTwice}, given to a person ${given}`,
     );
     // Each kill can fall between at most `concurrency` effects and their saves.
     expect(paidTwice + extra).toBeLessThanOrEqual(KILLS * 8);
@@ -98,6 +105,17 @@ function runIds(stage: Stage): ReadonlyMap<string, string> {
         return typeof runId === "string" ? [[subject, runId] as const] : [];
       }),
     );
+  } finally {
+    database.close();
+  }
+}
+
+/** Documents that failed because nobody knows whether their run was started. */
+function ambiguous(stage: Stage): number {
+  const database = new Database(join(stage.state, "ledger.sqlite"));
+  try {
+    const failed = "SELECT count(*) FROM task WHERE kind = 'extract' AND status = 'failed' AND fault LIKE '%cloudsquid.ambiguous%'";
+    return database.prepare(failed).pluck().get() as number;
   } finally {
     database.close();
   }

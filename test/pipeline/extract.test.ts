@@ -219,12 +219,14 @@ describe("a service that halts", () => {
 
   test("keeps the task waiting that had bought before: its run is over, and the next one would be bought while paused", async () => {
     let empty = true;
-    const { extractor, asked } = extractorOf(({ memo }): Progress => {
+    const made = extractorOf(({ memo }): Progress => {
       const nextAt = new Date("2026-05-04T10:00:00Z");
       if (memo === null) return { is: "going", memo: { runId: "one" }, nextAt };
       if (empty) return { is: "halted", memo: { ...memo, over: true }, fault: credits };
       return { is: "answered", memo: { ...memo, runId: "two" }, answer };
     });
+    const { asked } = made;
+    const extractor = { ...made.extractor, buys: (memo: Memo | null) => memo?.runId === undefined || memo.over === true };
     const { works, clock, message } = await stage(extractor);
     await step(works);
     await step(works);

@@ -22,6 +22,7 @@ export function extractorOf(answer: (asked: Asked, call: number) => Progress | P
   const extractor: Extractor = {
     name: "service",
     grain,
+    buys: (memo) => typeof memo?.runId !== "string",
     accepts: (contentType) => contentType === "application/pdf",
     advance: async (document, memo, key, signal) => {
       asked.push({ document, memo, key, signal });
