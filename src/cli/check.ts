@@ -18,21 +18,25 @@ export async function check(options: { readonly config: string }, { out, stop }:
       ...[...doors.services.values()].map(({ extractor: door }) => ({ kind: "service", name: door.name, probe: door.probe })),
       ...[...doors.sinks.values()].map((door) => ({ kind: "sink", name: door.name, probe: door.probe })),
     ];
-    const opened = await Promise.all(
-      knocks.map(async ({ kind, name, probe }) => {
-        const label = `${kind.padEnd(8)} ${name}`;
-        try {
-          const { said } = await probe(AbortSignal.any([stop, AbortSignal.timeout(PATIENCE_MS)]));
-          out(`${label}  ok: ${said}`);
-          return true;
-        } catch (thrown) {
-          const fault = asFault(thrown);
-          out(`${label}  WRONG: ${fault.message}`);
-          if (fault.advice !== null) out(`${" ".repeat(label.length)}  ${fault.advice}`);
-          return false;
-        }
-      }),
-    );
+    const widest = Math.max(...knocks.map(({ name }) => name.length));
+    const said = knocks.map(async ({ kind, name, probe }) => {
+      const label = `${kind.padEnd(8)} ${name.padEnd(widest)}`;
+      try {
+        const { said } = await probe(AbortSignal.any([stop, AbortSignal.timeout(PATIENCE_MS)]));
+        return { opened: true, lines: [`${label}  ok: ${said}`] };
+      } catch (thrown) {
+        const { message, advice } = asFault(thrown);
+        const more = advice === null ? [] : [`${" ".repeat(label.length)}  ${advice}`];
+        return { opened: false, lines: [`${label}  WRONG: ${message}`, ...more] };
+      }
+    });
+    const opened: boolean[] = [];
+    // All doors are knocked on at once, and told in the order of the configuration.
+    for (const door of said) {
+      const { opened: isOpen, lines } = await door;
+      for (const line of lines) out(line);
+      opened.push(isOpen);
+    }
     return opened.every(Boolean) ? EXIT.done : EXIT.door;
   } finally {
     await doors.close();

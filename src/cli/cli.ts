@@ -79,10 +79,11 @@ function program(terminal: Terminal, ended: (code: number) => void): Command {
 
   billhook
     .command("sandbox")
-    .description("serve the extraction service's contract on loopback, reading e-invoices for real: to try a configuration")
+    .description("serve both extraction services' contracts on loopback, reading e-invoices for real: to try a configuration")
     .option("--port <number>", "port to listen on; 0 picks a free one", wholeNumber, 8787)
     .option("--key <key>", "the API key clients must send", "sandbox-key")
-    .action(async (options: { port: number; key: string }) =>
+    .option("--project <name>", "the project Cloudsquid's half lists; it takes any", "Accounts Payable")
+    .action(async (options: { port: number; key: string; project: string }) =>
       ended(await (await import("./sandbox.ts")).sandbox(options, terminal.out, terminal.stop)),
     );
 

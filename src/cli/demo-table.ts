@@ -1,4 +1,5 @@
 /** How the demo shows the work: a line when a message is over, and a table of what was found at the end. */
+import type { FaultRecord } from "../base/errors.ts";
 import { type Event, type Standing, standingOf } from "../store/record.ts";
 import type { Ledger } from "../store/store.ts";
 
@@ -13,14 +14,17 @@ export type Row = {
   readonly written: readonly string[];
 };
 
-/** Every message of the ledger as a row. `show` makes a path readable. */
-export async function rowsOf(ledger: Ledger, show: (path: string) => string): Promise<readonly Row[]> {
+/** How the demo shows things: a path as a person likes to read it, and why a message that was made to fail was made so. */
+export type Show = { readonly path: (path: string) => string; readonly madeToFail: ReadonlyMap<string, string> };
+
+/** Every message of the ledger as a row. */
+export async function rowsOf(ledger: Ledger, show: Show): Promise<readonly Row[]> {
   const rows: Row[] = [];
   for (const { message } of await ledger.summaries(10_000)) rows.push(await rowOf(ledger, message.id, show));
   return rows;
 }
 
-async function rowOf(ledger: Ledger, id: string, show: (path: string) => string): Promise<Row> {
+async function rowOf(ledger: Ledger, id: string, show: Show): Promise<Row> {
   const message = await ledger.message(id);
   const tasks = await ledger.tasks(id);
   const documents = await ledger.documents(id);
@@ -33,9 +37,14 @@ async function rowOf(ledger: Ledger, id: string, show: (path: string) => string)
     from: message?.facts?.from[0]?.address ?? "(no sender)",
     documents: documents.length,
     standing: standingOf(tasks),
-    found: failed?.fault?.message ?? results.map((result) => foundIn(result?.data)).join(" + "),
-    written: receipts.map(({ receipt }) => show(String(receipt.path ?? ""))),
+    found:
+      failed === undefined ? results.map((result) => foundIn(result?.data)).join(" + ") : whyNot(failed.fault, show.madeToFail.get(id)),
+    written: receipts.map(({ receipt }) => show.path(String(receipt.path ?? ""))),
   };
+}
+
+function whyNot(fault: FaultRecord | null, madeToFail: string | undefined): string {
+  return madeToFail === undefined ? (fault?.message ?? "failed") : `made to fail: ${madeToFail}`;
 }
 
 /** What a person wants to read of the sandbox's answer; the names are those of sandbox/answer.ts. */
@@ -44,7 +53,8 @@ function foundIn(data: unknown): string {
   return invoices
     .map((invoice) => {
       const { invoice_number, seller_name, gross_amount, currency } = invoice as Record<string, string | null>;
-      return `${invoice_number ?? "?"}, ${seller_name ?? "unknown seller"}, ${gross_amount ?? "?"} ${currency ?? ""}`.trim();
+      const amount = [gross_amount, currency].filter(Boolean).join(" ");
+      return [invoice_number, amount, seller_name].filter(Boolean).join(", ");
     })
     .join(" + ");
 }
@@ -67,19 +77,15 @@ export function totalsOf(rows: readonly Row[]): Totals {
   };
 }
 
-export function tableOf(rows: readonly Row[]): readonly string[] {
-  const cells = rows.map((row) => [
-    cut(row.subject, 38),
-    cut(row.from, 34),
-    String(row.documents),
-    cut(row.found, 66),
-    row.written.join(", ") || "-",
-  ]);
+/** A table of at most `columns` characters; what was found gets the room that is left. */
+export function tableOf(rows: readonly Row[], columns: number): readonly string[] {
   const head = ["message", "sender", "docs", "what was found", "where it was written"];
-  const widths = head.map((title, column) => Math.max(title.length, ...cells.map((cell) => cell[column]?.length ?? 0)));
-  const line = (cell: readonly string[]) =>
-    cell
-      .map((text, column) => text.padEnd(widths[column] ?? 0))
+  const written = Math.max(20, ...rows.map((row) => row.written.join(", ").length));
+  const room = Math.max(60, columns - written - 4 - 8);
+  const widths = [Math.floor(room * 0.3), Math.floor(room * 0.25), 4, Math.ceil(room * 0.45), written];
+  const line = (cells: readonly string[]) =>
+    cells
+      .map((text, column) => cut(text, widths[column] ?? 0).padEnd(widths[column] ?? 0))
       .join("  ")
       .trimEnd();
   const { messages, settled, failed, delivered } = totalsOf(rows);
@@ -87,8 +93,9 @@ export function tableOf(rows: readonly Row[]): readonly string[] {
     "",
     line(head),
     line(widths.map((width) => "-".repeat(width))),
-    ...cells.map(line),
+    ...rows.map((row) => line([row.subject, row.from, String(row.documents), row.found, row.written.join(", ") || "-"])),
     "",
+    ...rows.filter(({ standing }) => standing === "failed").map(({ subject, found }) => `FAILED  ${cut(subject, 38)}: ${found}`),
     `${messages} messages, ${settled} settled, ${failed} of them failed and are waiting for a person, ${delivered} documents delivered`,
   ];
 }
@@ -100,29 +107,32 @@ function cut(text: string, length: number): string {
 
 const STEPS: Readonly<Record<string, string>> = {
   received: "received",
+  "seen-again": "seen again: the same bytes, nothing to buy",
   "split.done": "split",
   "extract.done": "extracted",
   "deliver.done": "delivered",
 };
 
-/** A line a message, written when it is settled: how long it took, what came of it, and the steps it went through. */
-export function progressOf(open: () => Promise<Ledger>, say: (line: string) => void) {
+/** A line a message, written when it is settled: what came of it, how long it took, and the steps it went through. */
+export function progressOf(open: () => Promise<Ledger>, show: Show, say: (line: string) => void) {
   const trails = new Map<string, { readonly since: number; readonly steps: string[] }>();
   let writing: Promise<void> = Promise.resolve();
 
-  const write = async (message: string, trail: { readonly since: number; readonly steps: readonly string[] }, at: string) => {
+  const write = async (message: string, { since, steps }: { readonly since: number; readonly steps: readonly string[] }, at: string) => {
     const ledger = await open();
-    const row = await rowOf(ledger, message, (path) => path).finally(ledger.close);
-    const seconds = ((Date.parse(at) - trail.since) / 1_000).toFixed(1);
+    const row = await rowOf(ledger, message, show).finally(ledger.close);
+    const seconds = ((Date.parse(at) - since) / 1_000).toFixed(1);
     say(
-      `${row.standing === "done" ? "done  " : "FAILED"} ${seconds.padStart(5)} s  ${cut(row.subject, 38).padEnd(38)}  ${trail.steps.join(" > ")}  ${cut(row.found, 70)}`,
+      `${row.standing === "done" ? "done  " : "FAILED"} ${seconds.padStart(4)} s  ${cut(row.subject, 34).padEnd(34)}  ${steps.join(" > ")}`,
     );
   };
 
   return {
     tell: ({ message, what, at }: Event) => {
       if (message === null) return;
-      const trail = trails.get(message) ?? { since: Date.parse(at), steps: [] };
+      // Seen again: what is told now is about this arrival, not about the first.
+      const begun = trails.get(message);
+      const trail = begun === undefined || what === "seen-again" ? { since: Date.parse(at), steps: [] } : begun;
       trails.set(message, trail);
       const step = STEPS[what] ?? (what.endsWith(".failed") ? `${what.replace(".failed", "")} failed` : undefined);
       if (step !== undefined) trail.steps.push(step);

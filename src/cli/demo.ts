@@ -1,4 +1,5 @@
 /** `billhook demo`: the real daemon against a mailbox and a sandbox on this machine, shown as it happens. */
+import { createHash } from "node:crypto";
 import { mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, relative, resolve } from "node:path";
@@ -36,7 +37,14 @@ export async function demo(options: Options, { out, say, stop }: Terminal): Prom
   });
   try {
     await mkdir(target, { recursive: true });
-    for (const name of (await readdir(MAIL)).filter((name) => name.endsWith(".eml")).sort()) mail.append(await readFile(join(MAIL, name)));
+    const madeToFail = new Map<string, string>();
+    for (const name of (await readdir(MAIL)).filter((name) => name.endsWith(".eml")).sort()) {
+      const raw = await readFile(join(MAIL, name));
+      const { settles, shows } = JSON.parse(await readFile(join(MAIL, name.replace(/eml$/, "json")), "utf8")) as Record<string, string>;
+      if (settles === "failed") madeToFail.set(createHash("sha256").update(raw).digest("hex"), shows ?? "");
+      mail.append(raw);
+    }
+    const show = { path: (path: string) => relative(target, path), madeToFail };
     const config = await loadConfig(CONFIG, {
       DEMO_STATE: join(home, "state"),
       DEMO_IMAP_PORT: String(mail.imapPort),
@@ -60,15 +68,15 @@ export async function demo(options: Options, { out, say, stop }: Terminal): Prom
         if (level !== "info" && level !== "debug" && why !== undefined) say(`${name}: ${why}`);
       },
     };
-    const progress = progressOf(() => assembleLedger(config, new Date()), say);
+    const progress = progressOf(() => assembleLedger(config, new Date()), show, say);
     const tell = (event: Event) => progress.tell(event);
     const code = await runDaemon({ config, clock: systemClock, log, once: options.once, tell }, stop);
     await progress.end();
 
     const ledger = await assembleLedger(config, new Date());
-    const rows: readonly Row[] = await rowsOf(ledger, (path) => relative(process.cwd(), path)).finally(ledger.close);
+    const rows: readonly Row[] = await rowsOf(ledger, show).finally(ledger.close);
     if (options.json) out(JSON.stringify({ ...totalsOf(rows), out: target }));
-    else for (const line of tableOf(rows)) out(line);
+    else for (const line of tableOf(rows, process.stdout.columns ?? 120)) out(line);
     return options.once && rows.some((row) => row.standing !== "done" && row.standing !== "failed") ? EXIT.door : code;
   } finally {
     await mail.stop();

@@ -7,7 +7,7 @@ import type { Terminal } from "./terminal.ts";
 type Options = { readonly config: string; readonly message: string | null; readonly failed: boolean };
 
 export async function retry(options: Options, { out }: Terminal): Promise<number> {
-  if ((options.message === null) === !options.failed) {
+  if (options.message === "" || (options.message === null) === !options.failed) {
     throw permanent("config.usage", "say which: billhook retry MESSAGE, or billhook retry --failed");
   }
   const config = await loadConfig(options.config, process.env);

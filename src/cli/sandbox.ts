@@ -5,11 +5,11 @@ import { startSandbox } from "../sandbox/sandbox.ts";
 
 /** Prints Cloudsquid's URL, Extend's URL and the key both want, one a line, and serves until the signal is aborted. */
 export async function sandbox(
-  options: { readonly port: number; readonly key: string },
+  options: { readonly port: number; readonly key: string; readonly project: string },
   out: (line: string) => void,
   signal: AbortSignal,
 ): Promise<number> {
-  const server = await startSandbox({ port: options.port, apiKey: options.key, clock: systemClock });
+  const server = await startSandbox({ port: options.port, apiKey: options.key, projects: [options.project], clock: systemClock });
   out(`url: ${server.url}`);
   out(`extend: ${server.extendUrl}`);
   out(`key: ${options.key}`);

@@ -247,8 +247,12 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
     },
     probe: async (signal) => {
       const names = await calls.projects(signal);
-      const listed = names.includes(options.project) ? "is" : "is NOT";
-      return { said: `key accepted; project ${JSON.stringify(options.project)} ${listed} among the ${names.length} it lists` };
+      if (names.includes(options.project)) return { said: `key accepted, project ${JSON.stringify(options.project)} is there` };
+      throw permanent(
+        "cloudsquid.no-project",
+        `${options.name}: the key is accepted, but there is no project ${JSON.stringify(options.project)} among the ${names.length} it lists`,
+        "check `project`: it is the project's name, exactly as Cloudsquid shows it",
+      );
     },
   };
 }

@@ -22,6 +22,8 @@ export type CloudsquidCounts = {
 export type CloudsquidOptions = {
   readonly clock: Clock;
   readonly apiKey: string;
+  /** Listed besides those that were used. */
+  readonly projects: readonly string[];
   readonly pace: Pace;
   readonly signer: Signer;
   readonly mostKept: number;
@@ -95,7 +97,7 @@ export function createCloudsquidService(options: CloudsquidOptions): Service & {
   }
 
   function projects(): Reply {
-    const names = new Set(["sandbox", ...rows.all().map((row) => row.project)]);
+    const names = new Set([...options.projects, ...rows.all().map((row) => row.project)]);
     return jsonReply(
       200,
       [...names].map((name) => ({ id: uuidOf(name), name, created_at: startedAt.toISOString() })),

@@ -17,6 +17,8 @@ export type SandboxOptions = {
   readonly host?: string;
   /** For both services. */
   readonly apiKey: string;
+  /** The projects Cloudsquid's half lists besides those that were used, all of which it takes; `sandbox` unless said otherwise. */
+  readonly projects?: readonly string[];
   /** How long a run waits (`pending`, PENDING), then is worked on (`running`, PROCESSING). */
   readonly pace?: Pace;
   readonly clock: Clock;
@@ -46,12 +48,19 @@ const REQUEST_BYTES = 64 * 1024 * 1024;
 
 /** What was sent lives in memory, the oldest is forgotten first, and all of it is gone when it stops. */
 export async function startSandbox(options: SandboxOptions): Promise<Sandbox> {
-  const { clock, apiKey, host = "127.0.0.1", pace = { pendingMs: 300, runningMs: 700 }, maxRequestBytes = REQUEST_BYTES } = options;
+  const {
+    clock,
+    apiKey,
+    projects = ["sandbox"],
+    host = "127.0.0.1",
+    pace = { pendingMs: 300, runningMs: 700 },
+    maxRequestBytes = REQUEST_BYTES,
+  } = options;
   const faults = createFaults();
   const stopping = new AbortController();
   let origin = "";
   const signer = createSigner(clock, () => origin);
-  const kept = { clock, apiKey, pace, signer, mostKept: MOST_KEPT, mostBytes: 8 * maxRequestBytes };
+  const kept = { projects, clock, apiKey, pace, signer, mostKept: MOST_KEPT, mostBytes: 8 * maxRequestBytes };
   const cloudsquid = createCloudsquidService(kept);
   const extend = createExtendService({ ...kept, faults, stopping: stopping.signal });
 

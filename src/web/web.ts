@@ -51,7 +51,7 @@ export async function startWeb({ host, port, log, routes, requestMs = REQUEST_MS
       .then((reply) => send(response, reply))
       .catch(() => response.destroy());
   });
-  server.maxConnections = 200;
+  server.maxConnections = 32;
   await new Promise<void>((resolve, reject) => {
     server.once("error", (thrown) =>
       reject(

@@ -130,7 +130,13 @@ describe.each(implementations)("$name", ({ service, steps, document, make }) => 
 
   beforeEach(async () => {
     clock = testClock();
-    sandbox = await startSandbox({ port: 0, apiKey: "key", pace: { pendingMs: 5_000, runningMs: 20_000 }, clock });
+    sandbox = await startSandbox({
+      port: 0,
+      apiKey: "key",
+      projects: ["Accounts / Payable"],
+      pace: { pendingMs: 5_000, runningMs: 20_000 },
+      clock,
+    });
     http = client();
   });
   afterEach(async () => {

@@ -430,7 +430,12 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
     const save = async (ledger: Ledger, name: string, outcome: Outcome, seconds: number) =>
       ledger.save(await taskOf(ledger, name, "extract"), outcome, at(seconds));
     const buy = (ledger: Ledger, name: string, runId: string, seconds: number) =>
-      save(ledger, name, { is: "later", at: at(seconds), memo: { runId }, underWay: runId, run: { ...run, document: document(name), runId } }, seconds);
+      save(
+        ledger,
+        name,
+        { is: "later", at: at(seconds), memo: { runId }, underWay: runId, run: { ...run, document: document(name), runId } },
+        seconds,
+      );
     const subjects = async (ledger: Ledger, seconds: number) => (await ledger.due(at(seconds), 9, [])).map(({ subject }) => subject);
 
     test(

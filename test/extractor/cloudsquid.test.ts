@@ -229,7 +229,7 @@ test("the probe says whether the project is listed", async () => {
   const { extractor, server } = await service((_, response, nth) =>
     json(response, 200, nth === 0 ? [{ name: "Accounts / Payable" }, null] : []),
   );
-  expect((await extractor.probe(never)).said).toBe('key accepted; project "Accounts / Payable" is among the 2 it lists');
-  expect((await extractor.probe(never)).said).toContain("is NOT among the 0");
+  expect((await extractor.probe(never)).said).toBe('key accepted, project "Accounts / Payable" is there');
+  await expect(extractor.probe(never)).rejects.toMatchObject({ code: "cloudsquid.no-project", temporary: false });
   expect(server.asked[0]?.path).toBe("/api/projects");
 });

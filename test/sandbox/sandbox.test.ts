@@ -291,7 +291,7 @@ describe("faults on order", () => {
 test("the command prints where it listens and the key, and stops when it is told to", async () => {
   const stop = new AbortController();
   const lines: string[] = [];
-  const ended = sandboxCommand({ port: 0, key: "shown" }, (line) => lines.push(line), stop.signal);
+  const ended = sandboxCommand({ port: 0, key: "shown", project: "any" }, (line) => lines.push(line), stop.signal);
   await expect
     .poll(() => lines)
     .toEqual([
