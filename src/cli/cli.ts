@@ -54,6 +54,14 @@ function program(terminal: Terminal, ended: (code: number) => void): Command {
     );
 
   billhook
+    .command("cancel <message>")
+    .description("ask the service to stop the runs of a message that are under way (Extend can)")
+    .option(...CONFIG)
+    .action(async (message: string, options: { config: string }) =>
+      ended(await (await import("./cancel.ts")).cancel({ ...options, message }, terminal)),
+    );
+
+  billhook
     .command("pause <service>")
     .description("buy nothing more at a service until it is resumed; runs already bought are still asked after")
     .option(...CONFIG)

@@ -10,7 +10,8 @@ type Options = { readonly config: string; readonly alive: boolean; readonly json
 /** A daemon beats every 10 s. */
 const SILENT_MS = 60_000;
 const MISSED_SWEEPS = 3;
-const LISTED = 1_000_000;
+/** More than a person reads; the counts above tell of all. */
+const LISTED = 500;
 const DAY_MS = 86_400_000;
 
 export async function status(options: Options, { out }: Terminal): Promise<number> {
@@ -30,7 +31,7 @@ export async function status(options: Options, { out }: Terminal): Promise<numbe
       return ailments.length === 0 ? EXIT.done : EXIT.door;
     }
     const counts = await ledger.counts();
-    const stuck = (await ledger.summaries(LISTED)).filter(({ standing }) => standing !== "done" && standing !== "working").map(brief);
+    const stuck = (await ledger.summaries(LISTED, "stuck")).map(brief);
     const unreadable = await ledger.unreadable();
     const paused = await ledger.paused();
     const spending = await ledger.spending(new Date(Math.floor(now.getTime() / DAY_MS) * DAY_MS));

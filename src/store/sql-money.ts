@@ -1,10 +1,10 @@
 /** The ledger's part on money: runs bought, services paused, and webhooks heard. */
 import { type Kysely, sql, type Transaction } from "kysely";
-import type { RunRecord } from "./record.ts";
+import type { RunRecord, TaskMemo } from "./record.ts";
 import { runOf, type Tables } from "./sql-tables.ts";
 import type { Ledger } from "./store.ts";
 
-export type Money = Pick<Ledger, "pause" | "resume" | "paused" | "bought" | "spending" | "runs" | "hear">;
+export type Money = Pick<Ledger, "pause" | "resume" | "paused" | "bought" | "spending" | "runs" | "underWay" | "hear">;
 
 /** How long an event id is remembered; a service does not repeat one for longer. */
 const EVENTS_MS = 7 * 86_400_000;
@@ -89,6 +89,22 @@ export function moneyOn(db: Kysely<Tables>): Money {
           .orderBy("run.key")
           .execute()
       ).map(runOf),
+
+    underWay: async (message) => {
+      if (message === "") return [];
+      const tasks = await db
+        .selectFrom("task")
+        .innerJoin("document", "document.id", "task.subject")
+        .select(["task.subject", "document.service", "task.run_id", "task.memo"])
+        .where("task.kind", "=", "extract")
+        .where("task.status", "=", "open")
+        .where((e) => e(e.fn("substr", ["task.message", e.lit(1), e.val(message.length)]), "=", message))
+        .orderBy("task.id")
+        .execute();
+      return tasks.flatMap(({ subject, service, run_id, memo }) =>
+        run_id === null || memo === null ? [] : [{ document: subject, service, runId: run_id, memo: JSON.parse(memo) as TaskMemo }],
+      );
+    },
 
     hear: ({ service, eventId, runId, now }) =>
       db.transaction().execute(async (trx) => {

@@ -127,10 +127,28 @@ export function readsOn(db: Kysely<Tables>): Reads {
     events: async (message) =>
       (await db.selectFrom("event").selectAll().where("message", "=", message).orderBy("id").execute()).map(eventRecordOf),
 
-    summaries: async (limit) => {
-      const rows = await db.selectFrom("message").selectAll().orderBy("received_at").orderBy(sql`rowid`).limit(limit).execute();
+    summaries: async (limit, which = "all") => {
+      const messages = await db
+        .selectFrom("message")
+        .selectAll()
+        .$if(which === "stuck", (query) =>
+          query.where((e) =>
+            e.exists(
+              e
+                .selectFrom("task")
+                .select("task.id")
+                .whereRef("task.message", "=", "message.id")
+                .where("status", "!=", "done")
+                .where((t) => t.or([t("status", "!=", "open"), t("fault", "is not", null)])),
+            ),
+          ),
+        )
+        .orderBy("received_at")
+        .orderBy(sql`rowid`)
+        .limit(limit)
+        .execute();
       const summaries: Summary[] = [];
-      for (const row of rows) {
+      for (const row of messages) {
         const tasks = await tasksOf(row.id);
         summaries.push({ message: messageOf(row), standing: standingOf(tasks), tasks });
       }

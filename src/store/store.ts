@@ -1,7 +1,18 @@
 /** The role of the store: a ledger that remembers and a spool that keeps bytes; nothing is true before it is in both. */
 import type { FaultRecord } from "../base/errors.ts";
 import type { Blob, Facts, Keep, Part } from "../message/message.ts";
-import type { DocumentRecord, Event, Outcome, ReceiptRecord, ResultRecord, RunRecord, Standing, Task, TaskStatus } from "./record.ts";
+import type {
+  DocumentRecord,
+  Event,
+  Outcome,
+  ReceiptRecord,
+  ResultRecord,
+  RunRecord,
+  Standing,
+  Task,
+  TaskMemo,
+  TaskStatus,
+} from "./record.ts";
 
 /** Where a message was seen. The same fields as a source's origin; the roles do not know each other. */
 export type OriginRecord = { readonly mailbox: string; readonly uidValidity: string; readonly uid: number };
@@ -52,6 +63,8 @@ export type Pulse = {
 };
 
 export type Paused = { readonly service: string; readonly since: string; readonly why: string };
+
+export type UnderWay = { readonly document: string; readonly service: string; readonly runId: string; readonly memo: TaskMemo };
 
 export type Spending = {
   /** `2026-03-31`, UTC. */
@@ -116,6 +129,8 @@ export type Ledger = {
   /** What was paid for, by day (UTC), service and mailbox, newest day first. */
   readonly spending: (since: Date) => Promise<readonly Spending[]>;
   readonly runs: (message: string) => Promise<readonly RunRecord[]>;
+  /** Runs that are asked after, of the messages whose id begins with `message`. */
+  readonly underWay: (message: string) => Promise<readonly UnderWay[]>;
   /** A webhook spoke of a run: its next poll is due now. A repeated event changes nothing. */
   readonly hear: (heard: {
     readonly service: string;
@@ -135,8 +150,8 @@ export type Ledger = {
   readonly receipts: (message: string) => Promise<readonly ReceiptRecord[]>;
   readonly tasks: (message: string) => Promise<readonly Task[]>;
   readonly events: (message: string) => Promise<readonly Event[]>;
-  /** Messages in order of arrival. */
-  readonly summaries: (limit: number) => Promise<readonly Summary[]>;
+  /** Messages in order of arrival; with `stuck` only those that wait, are held, or failed. */
+  readonly summaries: (limit: number, which?: "all" | "stuck") => Promise<readonly Summary[]>;
   readonly counts: () => Promise<Readonly<Record<TaskStatus, number>> & { readonly messages: number; readonly unreadable: number }>;
 
   readonly beat: (pulse: Pulse) => Promise<void>;

@@ -158,6 +158,21 @@ describe.skipIf(missing !== null)(`money at Extend, at the command line${missing
     expect([await runs(at), (await at.list("INBOX")).length, (await at.written()).size]).toEqual([1, 1, 1]);
   });
 
+  it("`cancel` asks the service to stop the runs of a message, and says when there is none", async () => {
+    const at = await begin({});
+    const slow = (await readFile(at.config, "utf8")).replace("poll: { first: 100ms, longest: 1s }", "poll: { first: 30s, longest: 30s }");
+    await writeFile(at.config, slow);
+    await append(at, 0, 1);
+    const daemon = at.start("run");
+    const { message } = await daemon.logged((line) => line.event === "extract.later" && String(line.note).includes("runId"));
+    expect(await command(at, "cancel", message ?? "")).toMatchObject({
+      code: 0,
+      text: expect.stringMatching(/run exr_[\w-]+: extend was asked to stop it/),
+    });
+    expect(await command(at, "cancel", "ffff")).toMatchObject({ code: 2, text: expect.stringMatching(/no run .* is under way/) });
+    expect(await daemon.kill()).toBe(0);
+  });
+
   it("a web port that is taken ends the daemon with exit 3 and says what to do", async () => {
     const at = await begin({});
     const { port } = new URL(/url: (http:\S+)/.exec(await readFile(at.config, "utf8"))?.[1] ?? "");
