@@ -152,7 +152,7 @@ export function mannered(http: Http, options: MannersOptions, clock: Clock): Htt
       throw thrown;
     });
     note(response.status < 500, test);
-    const until = response.status === 429 ? retryAfter(response.headers, clock.now()) : null;
+    const until = response.status === 429 || response.status === 503 ? retryAfter(response.headers, clock.now()) : null;
     if (until !== null && until.getTime() > now()) {
       lane.closedUntil = Math.max(lane.closedUntil, until.getTime());
       sendAway(lane);

@@ -4,13 +4,14 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import { permanent, reasonOf } from "../base/errors.ts";
-import { createHttp, type Http } from "../base/http.ts";
+import { createHttp } from "../base/http.ts";
 import type { Logger } from "../base/logger.ts";
 import { mannered } from "../base/manners.ts";
 import type { Config } from "../config/schema.ts";
 import type { Service as ServiceConfig } from "../config/service.ts";
 import { createCloudsquid } from "../extractor/cloudsquid.ts";
-import { createExtend } from "../extractor/extend.ts";
+import { discreet } from "../extractor/discreet.ts";
+import { createExtend, type ExtendDeps } from "../extractor/extend.ts";
 import type { Extractor } from "../extractor/extractor.ts";
 import { createMapping } from "../invoice/mapping.ts";
 import { createGate } from "../pipeline/limits.ts";
@@ -34,6 +35,9 @@ type Deps = { readonly clock: Clock; readonly log: Logger };
 
 /** Sockets to one service. */
 const CALLS_AT_ONCE = 8;
+/** What a webhook points to. */
+const PAYLOAD_MS = 30_000;
+const PAYLOAD_BYTES = 8 * 1024 * 1024;
 
 /** The doors to the outside, none of them opened yet. */
 export async function assembleDoors(config: Config, { clock, log }: Deps): Promise<Doors> {
@@ -53,9 +57,10 @@ export async function assembleDoors(config: Config, { clock, log }: Deps): Promi
     const { rates, breaker, limits, invoice, timeout } = service;
     const http = createHttp({ name, connections: CALLS_AT_ONCE, timeoutMs: timeout });
     const manners = { name, rates, breaker: { failures: breaker.failures, firstMs: breaker.first, longestMs: breaker.longest } };
-    const extractor = createExtractor(name, service, { clock, http: mannered(http, manners, clock) });
-    services.set(name, { extractor, limits, mapping: createMapping(invoice) });
-    closing.push(http.close);
+    const payloads = createHttp({ name: `${name} webhook`, connections: 2, timeoutMs: PAYLOAD_MS, maxResponseBytes: PAYLOAD_BYTES });
+    const extractor = createExtractor(name, service, { clock, http: mannered(http, manners, clock), payloads });
+    services.set(name, { extractor: discreet(extractor, secretsOf(service)), limits, mapping: createMapping(invoice) });
+    closing.push(http.close, payloads.close);
   }
   for (const [name, sink] of Object.entries(config.sinks)) {
     const { directory, format, attachments } = sink;
@@ -71,7 +76,11 @@ export async function assembleDoors(config: Config, { clock, log }: Deps): Promi
   };
 }
 
-function createExtractor(name: string, service: ServiceConfig, deps: { readonly clock: Clock; readonly http: Http }): Extractor {
+function secretsOf(service: ServiceConfig): readonly string[] {
+  return service.kind === "extend" && service.webhookSecret !== null ? [service.apiKey, service.webhookSecret] : [service.apiKey];
+}
+
+function createExtractor(name: string, service: ServiceConfig, deps: ExtendDeps): Extractor {
   const poll = { firstMs: service.poll.first, longestMs: service.poll.longest };
   const deadlines = { pendingMs: service.deadlines.pending, runningMs: service.deadlines.running };
   switch (service.kind) {

@@ -12,7 +12,7 @@ export type Judged =
   /** What was asked for may have been done: a 2xx nobody can read, or an error of the server, or of a proxy before it, in the middle of it. */
   | { readonly is: "unclear"; readonly fault: Fault };
 
-/** Not done, and the same call is welcome later. */
+/** What is asked again later; of these only a 429 says for certain that nothing was done. */
 const COME_BACK = new Set([408, 425, 429]);
 
 /** Judges a response to `call` (`cloudsquid: POST /api/…`); throws a temporary Fault when surely nothing was done and it may be asked again. */
@@ -24,10 +24,8 @@ export function judge(call: string, response: HttpResponse, now: Date): Judged {
   const message = `${call} was answered ${status}${said === null ? "" : `: ${said}`}`;
   const retryAt = retryAfter(response.headers, now) ?? undefined;
   const unavailable = new Fault("cloudsquid.unavailable", message, { retryAt });
-  // A 503 that says when to come back comes from whoever turned the call away.
-  const turnedAway = status === 503 && retryAt !== undefined && "retry-after" in response.headers;
-  if (COME_BACK.has(status) || turnedAway) throw unavailable;
-  if (status >= 500) return { is: "unclear", fault: unavailable };
+  if (status === 429) throw unavailable;
+  if (status >= 500 || COME_BACK.has(status)) return { is: "unclear", fault: unavailable };
   if (status === 402) {
     const advice = "look at the account's plan and credits in Cloudsquid, then resume the service";
     return { is: "halted", fault: new Fault("cloudsquid.payment-required", message, { advice }) };

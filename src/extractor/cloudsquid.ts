@@ -161,7 +161,11 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
     });
     if (looked.is === "halted") return { is: "halted", memo: state, fault: looked.fault };
     if (looked.is === "overdue") return refused({ ...state, since: clock.now().toISOString(), polls: 0 }, looked.fault);
-    if (looked.is === "refused") return refused({ ...carried(state), step: "upload", lost: 0 }, looked.fault);
+    if (looked.is === "refused") {
+      // Only a run that is not there any more may be bought anew; whatever else was refused, the question is put again.
+      const gone = looked.fault.code === "cloudsquid.not-found";
+      return refused(gone ? { ...carried(state), step: "upload", lost: 0 } : state, looked.fault);
+    }
 
     const { row } = looked;
     if (row.status === "done") return answered({ ...state, status: row.given }, state.runId, row);

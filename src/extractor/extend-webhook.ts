@@ -16,7 +16,7 @@ const OLDEST_S = 300;
 const NEWEST_S = 60;
 
 /** Verifies as Extend's own client does: HMAC-SHA256 of `v0:timestamp:body`, the secret taken as text. Throws a permanent `extend.webhook`. */
-export function verified(request: WebhookRequest, secret: string, now: Date): Event {
+export function verified(request: WebhookRequest, secret: string, now: Date, loopbackToo = false): Event {
   const timestamp = request.headers["x-extend-request-timestamp"] ?? "";
   const signature = request.headers["x-extend-request-signature"] ?? "";
   if (!/^\d{1,12}$/.test(timestamp) || !/^[0-9a-f]{64}$/i.test(signature)) {
@@ -33,7 +33,7 @@ export function verified(request: WebhookRequest, secret: string, now: Date): Ev
   if (event === null || eventId === null) throw refused("its body is no event with an eventId");
   const payload = object(event.payload);
   if (payload.object !== "signed_data_url") return { eventId, runId: runIdOf(payload), payloadUrl: null };
-  return { eventId, runId: null, payloadUrl: fetchable(payload.data) };
+  return { eventId, runId: null, payloadUrl: fetchable(payload.data, loopbackToo) };
 }
 
 /** The id when the payload is an extract run; the service tells of many other things. */
@@ -41,9 +41,14 @@ export function runIdOf(payload: JsonObject): string | null {
   return payload.object === "extract_run" ? idOf(payload.id) : null;
 }
 
-function fetchable(url: unknown): string {
+/** Whether a URL is one of this machine: the sandbox, never the service. */
+export function isLoopback(url: string): boolean {
+  return ["127.0.0.1", "[::1]", "localhost"].includes(URL.parse(url)?.hostname ?? "");
+}
+
+function fetchable(url: unknown, loopbackToo: boolean): string {
   const parsed = typeof url === "string" ? URL.parse(url) : null;
-  const loopback = parsed !== null && ["127.0.0.1", "[::1]", "localhost"].includes(parsed.hostname);
+  const loopback = loopbackToo && parsed !== null && isLoopback(parsed.href);
   const secret = parsed !== null && parsed.username + parsed.password !== "";
   if (parsed === null || secret || !(parsed.protocol === "https:" || (parsed.protocol === "http:" && loopback))) {
     throw refused("the URL of its payload is not https");

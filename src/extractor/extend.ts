@@ -18,7 +18,7 @@ import {
   stateOf,
   type Uploading,
 } from "./extend-state.ts";
-import { runIdOf, verified } from "./extend-webhook.ts";
+import { isLoopback, runIdOf, verified } from "./extend-webhook.ts";
 import type { Document, Extractor, Progress, WebhookRequest } from "./extractor.ts";
 import { idOf, type JsonObject, object, parsedObject, shortText } from "./json.ts";
 import { type Polling, pollWaitMs } from "./polling.ts";
@@ -36,6 +36,13 @@ export type ExtendOptions = ApiOptions &
     readonly webhookSecret: string | null;
   };
 
+export type ExtendDeps = {
+  readonly clock: Clock;
+  readonly http: Http;
+  /** Fetches what webhooks point to: with manners of its own, so that it cannot slow down the service. */
+  readonly payloads?: Http;
+};
+
 const MOST_SENT = 2;
 const MOST_RERUNS = 1;
 /** GUESS: a list shows a new run within this many looks, the first pause and a longer one apart. */
@@ -52,9 +59,9 @@ const FACTOR = 1.15;
  * lost answer, and when the process that had decided to order it is gone and nobody knows whether it did.
  * A refusal's memo is where a person's retry goes on.
  */
-export function createExtend(options: ExtendOptions, deps: { readonly clock: Clock; readonly http: Http }): Extractor {
+export function createExtend(options: ExtendOptions, deps: ExtendDeps): Extractor {
   const { name } = options;
-  const { clock, http } = deps;
+  const { clock, http, payloads = http } = deps;
   const api = createApi(options, deps);
   /** Orders decided upon here and not sent yet; only these are sent without looking. */
   const unsent = new Set<string>();
@@ -158,7 +165,8 @@ export function createExtend(options: ExtendOptions, deps: { readonly clock: Clo
     // A region or workspace that is not the run's can be mended.
     if (code === "extend.not-found" && inPhaseMs(state) <= pendingMs + runningMs)
       throw new Fault(code, message, { advice: advice ?? undefined });
-    return { is: "refused", memo: over(state), fault: judged.fault };
+    // Only a run that is not there any more may be ordered anew; whatever else was refused, the question is put again.
+    return { is: "refused", memo: code === "extend.not-found" ? over(state) : state, fault: judged.fault };
   }
 
   /** What the record of a run means; null when it does not say. */
@@ -210,9 +218,9 @@ export function createExtend(options: ExtendOptions, deps: { readonly clock: Clo
   }
 
   async function verifyWebhook(secret: string, request: WebhookRequest, signal: AbortSignal) {
-    const { eventId, runId, payloadUrl } = verified(request, secret, clock.now());
+    const { eventId, runId, payloadUrl } = verified(request, secret, clock.now(), isLoopback(options.url));
     if (payloadUrl === null) return { eventId, runId };
-    const response = await http.call({ method: "GET", url: payloadUrl, headers: { accept: "application/json" } }, signal);
+    const response = await payloads.call({ method: "GET", url: payloadUrl, headers: { accept: "application/json" } }, signal);
     const payload = response.status === 200 ? parsedObject(response.text()) : null;
     if (payload !== null) return { eventId, runId: runIdOf(payload) };
     throw new Fault("extend.webhook-payload", `${name}: the payload of webhook ${eventId} was answered ${response.status}, expected JSON`);

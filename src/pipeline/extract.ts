@@ -1,5 +1,5 @@
 /** The step that takes a document one effect further at its service; the memo is saved in between, and what was bought. */
-import { asFault, permanent } from "../base/errors.ts";
+import { asFault, Fault, permanent } from "../base/errors.ts";
 import type { Progress } from "../extractor/extractor.ts";
 import type { Outcome, RunRecord, TaskMemo } from "../store/record.ts";
 import { deliveryKey } from "./deliver.ts";
@@ -36,8 +36,8 @@ export const extract: Step = async (task, works, signal) => {
       if (buysBlindly) await works.ledger.save(task, { is: "later", at: now, memo: { ...memo, [BEGUN]: works.life }, quiet: true }, now);
       progress = await extractor.advance(document, memo, record.id, signal);
     } catch (thrown) {
-      if (signal.aborted) throw thrown;
-      // A thrown fault says that nothing was bought: the intention is taken back with it.
+      // A thrown fault says that nothing was bought: the intention is taken back with it, also while we are being stopped.
+      if (signal.aborted && !(buysBlindly && thrown instanceof Fault)) throw thrown;
       const outcome = retry({ ...task, memo }, asFault(thrown, "extract.failed"), works.clock.now(), works.retry, works.clock.random());
       return { ...outcome, underWay: extractor.buys(memo) ? null : textOf(memo?.runId) };
     }

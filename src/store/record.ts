@@ -121,6 +121,9 @@ export type Event = {
   readonly faultCode: string | null;
 };
 
+/** Between two questions after a run while the account is halted. */
+const ASK_AGAIN_MS = 600_000;
+
 /** The task after an outcome. */
 export function after(task: Task, outcome: Outcome, now: Date): Task {
   const at = now.toISOString();
@@ -139,8 +142,11 @@ export function after(task: Task, outcome: Outcome, now: Date): Task {
       return { ...failing(task, outcome.fault, at), status: "failed", memo: memoOf(task, outcome.memo) };
     case "held":
       return { ...task, ...calm, fault: recordOf(outcome.fault), status: "held" };
-    case "halted":
-      return { ...task, ...calm, fault: recordOf(outcome.fault), status: "open", memo: outcome.memo, dueAt: at };
+    case "halted": {
+      // What would buy waits for the service to be resumed; what only asks is not kept from asking, now and then.
+      const dueAt = new Date(now.getTime() + (typeof outcome.underWay === "string" ? ASK_AGAIN_MS : 0)).toISOString();
+      return { ...task, ...calm, fault: recordOf(outcome.fault), status: "open", memo: outcome.memo, dueAt };
+    }
   }
 }
 

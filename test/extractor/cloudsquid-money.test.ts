@@ -69,6 +69,9 @@ const unclear: { readonly [what: string]: (response: ServerResponse) => void } =
   "500": (response) => json(response, 500, { errorMessage: "oops" }),
   "502 of a proxy": (response) => response.writeHead(502, { "content-type": "text/html" }).end("<html>Bad gateway"),
   "503 without Retry-After": (response) => json(response, 503, {}, { "x-ratelimit-reset": "1777888800" }),
+  "503 with Retry-After": (response) => json(response, 503, {}, { "retry-after": "1" }),
+  "408": (response) => json(response, 408, {}),
+  "425": (response) => json(response, 425, {}),
   "504": (response) => json(response, 504, {}),
   "HTML with 200": (response) => response.writeHead(200, { "content-type": "text/html" }).end("<!doctype html>"),
   "truncated JSON": (response) => response.writeHead(200, { "content-type": "application/json" }).end('{"row_id":"ro'),
@@ -139,8 +142,6 @@ describe("taken at its word as not done", () => {
   test.each([
     [429, {}],
     [429, { "retry-after": "77" }],
-    [503, { "retry-after": "77" }],
-    [408, {}],
     [401, {}],
     [404, {}],
   ])("%i %o at each creating call: a temporary fault, nothing counted", async (status, headers) => {

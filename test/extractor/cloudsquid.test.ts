@@ -181,10 +181,8 @@ describe("an error", () => {
     [401, "cloudsquid.unauthorized", true],
     [403, "cloudsquid.unauthorized", true],
     [404, "cloudsquid.not-found", true],
-    [408, "cloudsquid.unavailable", true],
     [413, "cloudsquid.refused", false],
     [422, "cloudsquid.refused", false],
-    [425, "cloudsquid.unavailable", true],
     [429, "cloudsquid.unavailable", true],
     [302, "cloudsquid.redirected", true],
   ])("%i at the upload is %s, temporary: %s", async (status, code, temporary) => {
@@ -193,6 +191,16 @@ describe("an error", () => {
     expect(fault).toMatchObject({ code, temporary, message: expect.stringContaining(`${status}: a reason`) });
     expect(fault.message).not.toContain("sesame");
     expect(server.asked).toHaveLength(1);
+  });
+
+  test("a stray 400 while polling does not give the run up: a retry asks after it again, and buys nothing", async () => {
+    const { advance } = await service((_, response, nth) => {
+      if (nth === 0) json(response, 400, {});
+      else json(response, 200, { status: "done", data: { a: 1 }, row_id: "row-1", created_at: "" });
+    });
+    const refused = await advance(running());
+    expect(refused).toMatchObject({ is: "refused", fault: { code: "cloudsquid.refused" }, memo: { step: "running", runId: "run-1" } });
+    expect(await advance(refused.memo)).toMatchObject({ is: "answered", answer: { runId: "run-1" } });
   });
 
   test("402 at any step halts the service and forgets nothing", async () => {
