@@ -216,8 +216,10 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
     // What is to be refused has to become a document first; a mail's parts go by themselves.
     accepts: (contentType, filename) =>
       submittedType(contentType, filename, unsupported) !== null || (unsupported === "refuse" && !/^message\/rfc822\b/i.test(contentType)),
-    advance: (document, memo, _key, signal) => {
+    advance: async (document, memo, _key, signal) => {
       const state = putBack(stateOf(memo));
+      // The one try that is left is not spent on a service that is down: it has to answer a question first.
+      if (state.step !== "running" && state.lost > 0) await calls.projects(signal);
       switch (state.step) {
         case "upload":
           return begin(document, state, signal);

@@ -18,14 +18,13 @@ export const extract: Step = async (task, works, signal) => {
       "put it back and run `billhook retry`",
     );
   }
-  const { begun, memo } = opened(task.memo);
+  const { begun, place, memo } = opened(task.memo);
   const { extractor, limits } = service;
   const now = works.clock.now();
-  // Once let through, a document may go on to its end; a second run of it, rare and counted, is not held.
-  if (task.memo === null) {
+  if (extractor.buys(memo) && !place) {
     const size = { bytes: message.size, parts: (await works.ledger.parts(message.id)).length };
     const held = tooBig(task, size, limits) ?? (await works.gate.pass(record.id, record.service, limits, works.ledger, now));
-    if (held !== null) return held;
+    if (held !== null) return held.is === "later" ? { ...held, memo: task.memo } : held;
   }
   const buysBlindly = extractor.blind?.buys(memo) ?? false;
   let progress: Progress;
@@ -33,30 +32,46 @@ export const extract: Step = async (task, works, signal) => {
   else {
     try {
       // The one save before an effect: should this life end in between, the next one knows that it may have taken place.
-      if (buysBlindly) await works.ledger.save(task, { is: "later", at: now, memo: { ...memo, [BEGUN]: works.life }, quiet: true }, now);
+      if (buysBlindly)
+        await works.ledger.save(task, { is: "later", at: now, memo: { ...memo, [PLACE]: true, [BEGUN]: works.life }, quiet: true }, now);
       progress = await extractor.advance(document, memo, record.id, signal);
     } catch (thrown) {
       // A thrown fault says that nothing was bought: the intention is taken back with it, also while we are being stopped.
       if (signal.aborted && !(buysBlindly && thrown instanceof Fault)) throw thrown;
       const outcome = retry({ ...task, memo }, asFault(thrown, "extract.failed"), works.clock.now(), works.retry, works.clock.random());
-      return { ...outcome, underWay: extractor.buys(memo) ? null : textOf(memo?.runId) };
+      return placed({ ...outcome, underWay: extractor.buys(memo) ? null : textOf(memo?.runId) });
     }
   }
   const outcome = outcomeOf(progress, memo, record, works.route.sinks);
   const underWay = progress.memo === null || extractor.buys(progress.memo) ? null : textOf(progress.memo.runId);
   const run = runOf(progress, memo);
-  if (run === null) return { ...outcome, underWay };
+  if (run === null) return placed({ ...outcome, underWay });
   const [first] = await works.ledger.arrivals(message.id);
-  return { ...outcome, underWay, run: { document: record.id, service: record.service, mailbox: first?.origin.mailbox ?? "", ...run } };
+  return placed({
+    ...outcome,
+    underWay,
+    run: { document: record.id, service: record.service, mailbox: first?.origin.mailbox ?? "", ...run },
+  });
 };
 
 /** Kept by the pipeline in the memo, beside what is the extractor's own: the process that has decided to buy. */
 const BEGUN = "begun";
 
-function opened(saved: TaskMemo | null): { readonly begun: string | null; readonly memo: TaskMemo | null } {
-  if (saved === null) return { begun: null, memo: null };
-  const { [BEGUN]: begun = null, ...memo } = saved;
-  return { begun: textOf(begun), memo: Object.keys(memo).length === 0 ? null : memo };
+/** And that the document was let through the limits to its next purchase; the ledger counts these (`bought`). */
+const PLACE = "place";
+
+type Opened = { readonly begun: string | null; readonly place: boolean; readonly memo: TaskMemo | null };
+
+function opened(saved: TaskMemo | null): Opened {
+  if (saved === null) return { begun: null, place: false, memo: null };
+  const { [BEGUN]: begun = null, [PLACE]: place = false, ...memo } = saved;
+  return { begun: textOf(begun), place: place === true, memo: Object.keys(memo).length === 0 ? null : memo };
+}
+
+/** On its way to a purchase a document keeps its place, from its first effect on; once it has bought, failed or halted it needs another for the next. */
+function placed(outcome: Outcome): Outcome {
+  if ((outcome.is !== "later" && outcome.is !== "retry") || !outcome.memo || typeof outcome.underWay === "string") return outcome;
+  return { ...outcome, memo: { ...outcome.memo, [PLACE]: true } };
 }
 
 function outcomeOf(

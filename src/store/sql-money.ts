@@ -39,7 +39,7 @@ export function moneyOn(db: Kysely<Tables>): Money {
           .where("task.kind", "=", "extract")
           .where("task.status", "=", "open")
           .where("task.run_id", "is", null)
-          .where("task.memo", "is not", null)
+          .where("task.memo", "like", '%"place":true%')
           .where("document.service", "=", service)
           .execute();
         return { runs: Number(runs), oldest: oldest === null ? null : new Date(oldest), coming: coming.map(({ subject }) => subject) };

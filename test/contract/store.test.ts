@@ -494,7 +494,7 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
         for (const [index, name] of ["one", "two", "coming", "new", "failed"].entries()) await ready(ledger, name, 11 + index);
         await buy(ledger, "one", "r1", 20);
         await buy(ledger, "two", "r2", 30);
-        await save(ledger, "coming", { is: "retry", at: at(50), fault: temporary, memo: { file: "f" } }, 31);
+        await save(ledger, "coming", { is: "retry", at: at(50), fault: temporary, memo: { file: "f", place: true } }, 31);
         await save(ledger, "failed", { is: "failed", fault: refused, memo: { file: "f" } }, 32);
         expect(await ledger.bought("cloudsquid", at(0))).toEqual({ runs: 2, oldest: at(20), coming: [document("coming")] });
         expect(await ledger.bought("cloudsquid", at(20))).toMatchObject({ runs: 2 });

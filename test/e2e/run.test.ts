@@ -109,7 +109,8 @@ describe.skipIf(missing !== null)(`billhook run against Dovecot and the sandbox$
   it("a service that is down is waited for, and nothing is lost", async () => {
     const { written } = stage;
     const before = (await written()).size;
-    await stage.addFault({ call: "upload", times: 3, status: 503, retryAfter: 1 });
+    await stage.addFault({ call: "upload", status: 503 });
+    await stage.addFault({ call: "projects", times: 3, status: 503 });
     const [first] = await fixtures();
     await stage.dovecot.append("INBOX", Buffer.concat([Buffer.from("X-Copy: 1\r\n"), first?.raw ?? Buffer.alloc(0)]));
     const daemon = stage.start("run");

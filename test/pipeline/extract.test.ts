@@ -84,10 +84,13 @@ describe("the intention before a blind purchase", () => {
     works = at.works;
     // As many effects as it takes until it was asked: the intention is one save, whoever makes it.
     while (happened.length === 0) await step(at.works);
-    expect(seen?.memo).toEqual({ begun: "life-1" });
+    expect(seen?.memo).toEqual({ place: true, begun: "life-1" });
     expect(happened).toEqual(["advance null"]);
     expect(at.saves.map(({ outcome }) => outcome.is)).toEqual(["later", "later"]);
-    expect(at.saves.map(({ outcome }) => ("memo" in outcome ? outcome.memo : undefined))).toEqual([{ begun: "life-1" }, { runId: "run" }]);
+    expect(at.saves.map(({ outcome }) => ("memo" in outcome ? outcome.memo : undefined))).toEqual([
+      { place: true, begun: "life-1" },
+      { runId: "run" },
+    ]);
     expect((await openTask(at.works, "extract")).memo).toEqual({ runId: "run" });
   });
 
@@ -118,7 +121,7 @@ describe("the intention before a blind purchase", () => {
     const { works, message, nextLife } = await stage(extractor);
     while (happened.length === 0) await advance(await openTask(works, "extract"), works, dying.signal);
     const next = await nextLife("life-2");
-    expect((await openTask(next, "extract")).memo).toEqual({ begun: "life-1" });
+    expect((await openTask(next, "extract")).memo).toEqual({ place: true, begun: "life-1" });
     await step(next);
     expect(happened).toEqual(["advance null", "lost null"]);
     while (happened.length < 3) await step(next);
@@ -141,7 +144,7 @@ describe("the intention before a blind purchase", () => {
     const third = await nextLife("life-3");
     await step(third);
     expect(happened).toEqual(["advance null", "lost null", "lost null"]);
-    expect((await openTask(third, "extract")).memo).toEqual({ possiblyTwice: 1 });
+    expect((await openTask(third, "extract")).memo).toEqual({ possiblyTwice: 1, place: true });
   });
 
   test("that the ledger cannot take buys nothing", async () => {

@@ -278,6 +278,29 @@ describe("what was let through", () => {
     expect(codes(await open(works))).toEqual(["service.busy", "service.busy"]);
   });
 
+  test("and was refused needs a new place when a person puts it back: a retry does not go past a limit", async () => {
+    let mended = false;
+    const { works, clock } = await stage(3, { runsPerDay: 1 }, (at) =>
+      extractorOf(({ memo }): Progress => {
+        if (memo === null) return { is: "going", memo: { file: "f" }, nextAt: at.now() };
+        if (!mended) return { is: "refused", memo, fault: permanent("service.refused", "no such table") };
+        return { is: "going", memo: { ...memo, runId: "run" }, nextAt: FAR };
+      }),
+    );
+    for (let round = 0; round < 12; round += 1) {
+      for (const task of await works.ledger.due(clock.now(), 9, [])) if (task.kind === "extract") await advance(task, works, never);
+      clock.pass(60_000);
+    }
+    mended = true;
+    expect(await works.ledger.reopen(null, clock.now())).toHaveLength(3);
+    for (let round = 0; round < 3; round += 1) {
+      for (const task of await works.ledger.due(clock.now(), 9, [])) if (task.kind === "extract") await advance(task, works, never);
+      clock.pass(60_000);
+    }
+    expect((await works.ledger.bought("service", new Date(0))).runs).toBe(1);
+    expect(codes(await open(works)).filter((code) => code === "limit.runs")).toHaveLength(2);
+  });
+
   test("of one service does not count for another, nor does the document itself", async () => {
     const { works, clock } = await stage(1, {}, shop);
     const gate = createGate();
