@@ -4,6 +4,7 @@ import { EXIT, recordOf } from "../base/errors.ts";
 import { type Logger, shortAddress } from "../base/logger.ts";
 import type { Config } from "../config/schema.ts";
 import type { Works } from "../pipeline/step.ts";
+import type { Source } from "../source/source.ts";
 import type { Event } from "../store/record.ts";
 import { startWeb } from "../web/web.ts";
 import { webhookRoute } from "../web/webhooks.ts";
@@ -66,7 +67,7 @@ export async function runDaemon(options: DaemonOptions, stopped: AbortSignal): P
       name: `sweep ${source.name}`,
       when: config.mailboxes[source.name]?.sweep ?? "* * * * *",
       run: () => {
-        heart.swing(source.name);
+        heart.swing(source);
         source.sweep();
       },
     }));
@@ -98,14 +99,17 @@ export async function runDaemon(options: DaemonOptions, stopped: AbortSignal): P
 
 /** The pulse others look at: when each mailbox was swept last, and how many sweeps it has missed since. */
 function createHeart(works: Works, clock: Clock) {
-  const missed = new Map<string, { sweeps: number; since: number }>();
+  const due = new Map<string, { readonly sweeps: number; readonly since: number }>();
+  /** The sweeps that were due and have not been followed by a complete one. */
+  const missedBy = ({ name, freshness }: Source) => {
+    const last = due.get(name);
+    return last === undefined || (freshness().sweptAt?.getTime() ?? 0) >= last.since ? null : last;
+  };
   return {
     /** A sweep is due now: it counts as missed until a later one is complete. */
-    swing: (mailbox: string) => {
-      const last = missed.get(mailbox);
-      const sweptAt = works.sources.get(mailbox)?.freshness().sweptAt?.getTime() ?? 0;
-      const sweeps = last === undefined || sweptAt >= last.since ? 0 : last.sweeps;
-      missed.set(mailbox, { sweeps: sweeps + 1, since: sweeps === 0 ? clock.now().getTime() : (last?.since ?? 0) });
+    swing: (source: Source) => {
+      const missed = missedBy(source);
+      due.set(source.name, { sweeps: (missed?.sweeps ?? 0) + 1, since: missed?.since ?? clock.now().getTime() });
     },
     beat: (alive: boolean) =>
       works.ledger.beat({
@@ -114,12 +118,10 @@ function createHeart(works: Works, clock: Clock) {
         pid: process.pid,
         mailboxes: [...works.sources.values()].map((source) => {
           const { sweptAt, trouble } = source.freshness();
-          const due = missed.get(source.name);
-          const behind = due === undefined || (sweptAt !== null && sweptAt.getTime() >= due.since) ? 0 : due.sweeps;
           return {
             mailbox: source.name,
             sweptAt: sweptAt?.toISOString() ?? null,
-            missedSweeps: behind,
+            missedSweeps: missedBy(source)?.sweeps ?? 0,
             trouble: trouble === null ? null : recordOf(trouble),
           };
         }),

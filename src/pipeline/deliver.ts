@@ -38,7 +38,6 @@ function deliveryOf(
   result: ResultRecord & Pick<Delivered, "invoices">,
   mailbox: string,
 ): Delivery {
-  const attachments = parts.filter((part) => part.role === "attachment");
   const { messageId, from, to, subject, date } = document.facts;
   return {
     body: {
@@ -60,7 +59,7 @@ function deliveryOf(
       invoices: result.invoices,
       data: result.data,
     },
-    attachments: document.parts.filter((piece) => attachments.some((part) => part.id === piece.id)),
+    attachments: document.parts.filter((_, index) => parts[index]?.role === "attachment"),
     raw: document.raw,
   };
 }

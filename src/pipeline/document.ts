@@ -32,6 +32,8 @@ export type Opened = {
   readonly message: MessageRecord;
   /** As remembered, in message order. */
   readonly parts: readonly Part[];
+  /** How many parts the whole message has. */
+  readonly partsInMessage: number;
   readonly document: Document;
 };
 
@@ -43,11 +45,13 @@ export async function openDocument(id: string, works: Pick<Works, "ledger" | "sp
     throw permanent("document.missing", `the ledger does not know document ${id}`, "restore the ledger from a backup");
   }
   const wanted = new Set(record.parts);
-  const parts = (await works.ledger.parts(message.id)).filter((part) => wanted.has(part.id));
+  const all = await works.ledger.parts(message.id);
+  const parts = all.filter((part) => wanted.has(part.id));
   return {
     record,
     message,
     parts,
+    partsInMessage: all.length,
     document: {
       id: record.id,
       message: message.id,

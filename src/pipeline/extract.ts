@@ -9,7 +9,7 @@ import { retry } from "./retry.ts";
 import type { Step } from "./step.ts";
 
 export const extract: Step = async (task, works, signal) => {
-  const { record, message, document } = await openDocument(task.subject, works);
+  const { record, message, partsInMessage, document } = await openDocument(task.subject, works);
   const service = works.services.get(record.service);
   if (service === undefined) {
     throw permanent(
@@ -22,7 +22,7 @@ export const extract: Step = async (task, works, signal) => {
   const { extractor, limits } = service;
   const now = works.clock.now();
   if (extractor.buys(memo) && !place) {
-    const size = { bytes: message.size, parts: (await works.ledger.parts(message.id)).length };
+    const size = { bytes: message.size, parts: partsInMessage };
     const held = tooBig(task, size, limits) ?? (await works.gate.pass(record.id, record.service, limits, works.ledger, now));
     if (held !== null) return held.is === "later" ? { ...held, memo: task.memo } : held;
   }
