@@ -39,9 +39,10 @@ export async function status(options: Options, { out }: Terminal): Promise<numbe
       out(JSON.stringify({ alive: ailments.length === 0, ailments, troubles, counts, paused, spending, stuck, unreadable }));
       return EXIT.done;
     }
-    out(
-      ailments.length === 0 ? "daemon    alive, every mailbox is being read" : ailments.map((ailment) => `daemon    ${ailment}`).join("\n"),
-    );
+    for (const ailment of ailments) out(`daemon    ${ailment}`);
+    if (ailments.length === 0) out(troubles.length === 0 ? "daemon    alive, every mailbox is being read" : "daemon    alive");
+    for (const { mailbox, trouble } of troubles)
+      out(`trouble   ${mailbox}: ${[trouble.message, trouble.advice].filter(Boolean).join(" ")}`);
     out(`messages  ${counts.messages}`);
     out(`tasks     ${counts.open} open, ${counts.done} done, ${counts.failed} failed, ${counts.held} held`);
     for (const { service, mailbox, runs, credits, possiblyTwice } of spending) {

@@ -55,6 +55,21 @@ describe.skipIf(missing !== null)(`the end of a daemon${missing === null ? "" : 
     expect(status.out.join("\n")).toMatch(/not running: it was last seen alive at/);
   });
 
+  it("a mailbox that cannot be read is told by `status` at once, not after three sweeps", async () => {
+    proxy.refuse(true);
+    const daemon = stage.start("run");
+    await daemon.logged((line) => line.event === "mailbox.trouble");
+    let told = "";
+    // The daemon's pulse tells it, within ten seconds.
+    while (!/^trouble +invoices: /m.test(told)) {
+      const status = stage.start("status");
+      expect(await status.ended).toBe(0);
+      told = status.out.join("\n");
+    }
+    expect(told).not.toContain("every mailbox is being read");
+    expect(await daemon.kill()).toBe(0);
+  });
+
   it("--once does not wait for a mailbox that cannot be read", async () => {
     proxy.refuse(true);
     const once = stage.start("run", "--once");
