@@ -13,7 +13,7 @@ import { createCloudsquid } from "../extractor/cloudsquid.ts";
 import { discreet } from "../extractor/discreet.ts";
 import { createExtend, type ExtendDeps } from "../extractor/extend.ts";
 import type { Extractor } from "../extractor/extractor.ts";
-import { createMapping } from "../invoice/mapping.ts";
+import { createMapping } from "../mapping/mapping.ts";
 import { createGate } from "../pipeline/limits.ts";
 import type { Service, Works } from "../pipeline/step.ts";
 import { createFileSink } from "../sink/file.ts";

@@ -1,7 +1,7 @@
 /** The contract of a step: one effect for one task, with what the daemon assembled. */
 import type { Clock } from "../base/clock.ts";
 import type { Extractor } from "../extractor/extractor.ts";
-import type { Mapping } from "../invoice/mapping.ts";
+import type { Mapping } from "../mapping/mapping.ts";
 import type { Sink } from "../sink/sink.ts";
 import type { Source } from "../source/source.ts";
 import type { Outcome, Task } from "../store/record.ts";

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { entryAt } from "../../src/config/document.ts";
 import { type Config, loadConfig, type Problem, readConfig } from "../../src/config/load.ts";
-import { MAPPING_KEYS } from "../../src/invoice/mapping-terms.ts";
+import { MAPPING_KEYS } from "../../src/mapping/terms.ts";
 
 let directory: string;
 beforeAll(() => {

@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Document, Extractor, Grain, Memo, Progress } from "../../src/extractor/extractor.ts";
-import { createMapping } from "../../src/invoice/mapping.ts";
+import { createMapping } from "../../src/mapping/mapping.ts";
 import { createGate } from "../../src/pipeline/limits.ts";
 import { advance } from "../../src/pipeline/pipeline.ts";
 import { receive } from "../../src/pipeline/receive.ts";

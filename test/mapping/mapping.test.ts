@@ -4,10 +4,10 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { Fault } from "../../src/base/errors.ts";
 import { type Invoice, invoice as schema } from "../../src/invoice/invoice.ts";
-import { createMapping, type Mapped } from "../../src/invoice/mapping.ts";
 import { readInvoice } from "../../src/invoice/read.ts";
+import { createMapping, type Mapped } from "../../src/mapping/mapping.ts";
 import { readSubmitted } from "../../src/sandbox/answer.ts";
-import { ublInvoice } from "./samples.ts";
+import { ublInvoice } from "../invoice/samples.ts";
 
 const corpus = new URL("../../../shared/corpus/xrechnung-testsuite/", import.meta.url);
 const missing = !existsSync(corpus);

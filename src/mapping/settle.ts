@@ -1,9 +1,9 @@
 /** Decides each term from what stands for it: one meaning, or null and listed. */
-import type { Invoice, InvoiceLine } from "./invoice.ts";
-import type { Candidate } from "./mapping-find.ts";
-import { HEADER, HEADER_TERMS, type HeaderTerm, type Kind, LINE, LINE_TERMS, type LineTerm, type MappingKey } from "./mapping-terms.ts";
-import { normalise, type Style, tellsPoint } from "./mapping-values.ts";
-import { exact } from "./values.ts";
+import type { Invoice, InvoiceLine } from "../invoice/invoice.ts";
+import { exact } from "../invoice/values.ts";
+import type { Candidate } from "./find.ts";
+import { HEADER, HEADER_TERMS, type HeaderTerm, type Kind, LINE, LINE_TERMS, type LineTerm, type MappingKey } from "./terms.ts";
+import { normalise, type Style, tellsPoint } from "./values.ts";
 
 /** What stands for each term: null where the owner's expression failed. */
 export type Terms<T extends string> = ReadonlyMap<T, Candidate | null>;

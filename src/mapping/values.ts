@@ -1,7 +1,8 @@
 /** One value of a service's answer as the normalised invoice writes it; null where it cannot be read, or in more than one way. */
-import type { Kind } from "./mapping-terms.ts";
-import { calendarDate, decimal, ibanShape } from "./values.ts";
-import { leadingDate, writtenMoney } from "./written.ts";
+
+import { calendarDate, decimal, ibanShape } from "../invoice/values.ts";
+import { leadingDate, writtenMoney } from "../invoice/written.ts";
+import type { Kind } from "./terms.ts";
 
 /** How amounts are written around this one: whether a lone `1.234` has a decimal point in it. */
 export type Style = { readonly pointIsDecimal: boolean };

@@ -1,7 +1,7 @@
 /** Evaluates the owner's expressions in a thread of its own: one that never ends, or eats all memory, costs its own term and nothing else. */
 import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
-import type { Found, Work, WorkPost } from "./mapping-worker.ts";
+import type { Found, Work, WorkPost } from "./worker.ts";
 
 const LOOK_EVERY_MS = 100;
 const MOST_LOOKS_TO_START = 150;
@@ -26,7 +26,7 @@ export async function evaluateAll(work: Work): Promise<ReadonlyMap<string, Found
 function ask(work: Work): Promise<readonly WorkPost[]> {
   return new Promise((resolve) => {
     // Built, this file and the worker both end in .js.
-    const worker = new Worker(new URL(`./mapping-worker${extname(import.meta.url)}`, import.meta.url), {
+    const worker = new Worker(new URL(`./worker${extname(import.meta.url)}`, import.meta.url), {
       workerData: work,
       resourceLimits: { maxOldGenerationSizeMb: 256 },
       execArgv: [],

@@ -11,8 +11,8 @@ import {
   type LineTerm,
   meanings,
   WRAPPERS,
-} from "./mapping-terms.ts";
-import { currencyBeside, isAbsent } from "./mapping-values.ts";
+} from "./terms.ts";
+import { currencyBeside, isAbsent } from "./values.ts";
 
 export type JsonObject = { readonly [key: string]: unknown };
 export type Value = { readonly raw: unknown; readonly currency: string | null };

@@ -1,14 +1,14 @@
 /** Brings what an extraction service answers into the normalised invoice: by the owner's JSONata expressions, else by the usual names. */
 import jsonata from "jsonata";
 import { permanent } from "../base/errors.ts";
-import type { Invoice } from "./invoice.ts";
-import { bounded } from "./mapping-bounds.ts";
-import { evaluateAll } from "./mapping-evaluate.ts";
-import { type Candidate, invoicesIn, readLine, readRecord, valuesOf } from "./mapping-find.ts";
-import { settle, type Terms, withCurrency } from "./mapping-settle.ts";
-import { HEADER_TERMS, LINE_TERMS, type LineTerm, MAPPING_KEYS, type MappingKey } from "./mapping-terms.ts";
-import { isAbsent } from "./mapping-values.ts";
-import type { Found } from "./mapping-worker.ts";
+import type { Invoice } from "../invoice/invoice.ts";
+import { bounded } from "./bounds.ts";
+import { evaluateAll } from "./evaluate.ts";
+import { type Candidate, invoicesIn, readLine, readRecord, valuesOf } from "./find.ts";
+import { settle, type Terms, withCurrency } from "./settle.ts";
+import { HEADER_TERMS, LINE_TERMS, type LineTerm, MAPPING_KEYS, type MappingKey } from "./terms.ts";
+import { isAbsent } from "./values.ts";
+import type { Found } from "./worker.ts";
 
 export type Mapped = {
   readonly invoice: Invoice;

@@ -1,7 +1,7 @@
 /** A thread that evaluates the owner's JSONata expressions, one after the other, and posts what each one gives. */
 import { parentPort, workerData } from "node:worker_threads";
 import jsonata from "jsonata";
-import { bounded } from "./mapping-bounds.ts";
+import { bounded } from "./bounds.ts";
 
 export type Work = {
   readonly expressions: readonly (readonly [key: string, expression: string])[];
