@@ -23,6 +23,8 @@ export type HttpRequest = {
   readonly body?: HttpBody;
   /** What kind of call it is to the service's rate limits (`manners.ts`): `read` for a GET, else `write`, unless said otherwise. */
   readonly category?: string;
+  /** A longer answer is cut off; the client's own limit unless said otherwise. */
+  readonly maxResponseBytes?: number;
 };
 
 export type HttpResponse = {
@@ -55,7 +57,7 @@ const RESPONSE_BYTES = 32 * 1024 * 1024;
 type Sent = "nothing" | "part" | "whole";
 
 export function createHttp(options: HttpOptions): Http {
-  const { name, timeoutMs, maxResponseBytes = RESPONSE_BYTES } = options;
+  const { name, timeoutMs } = options;
   // undici reports a failed connection with the same errors as a broken one; only the connector knows which it was.
   const unconnected = new WeakSet<Error>();
   const connect = buildConnector({ allowH2: false, timeout: Math.min(CONNECT_MS, timeoutMs) });
@@ -116,6 +118,7 @@ export function createHttp(options: HttpOptions): Http {
       });
       const chunks: Uint8Array[] = [];
       let size = 0;
+      const maxResponseBytes = request.maxResponseBytes ?? options.maxResponseBytes ?? RESPONSE_BYTES;
       for await (const chunk of answer.body as AsyncIterable<Uint8Array>) {
         size += chunk.length;
         if (size > maxResponseBytes) end(`the answer is longer than ${maxResponseBytes} bytes`);
