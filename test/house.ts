@@ -22,11 +22,11 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   base: [],
 };
 
-/** What of a role may be known outside its folder: its contract, and for the store the pure record. */
+/** What of a role may be known outside its folder: its contract, and for store and sink what is pure. */
 const CONTRACTS: Readonly<Record<string, readonly string[]>> = {
   source: ["source.ts"],
   extractor: ["extractor.ts"],
-  sink: ["sink.ts"],
+  sink: ["sink.ts", "delivery.ts"],
   store: ["store.ts", "record.ts"],
 };
 
@@ -40,7 +40,7 @@ const DOORS: Readonly<Record<string, RegExp>> = {
   "pino-pretty": /^src\/base\/logger\.ts$/,
   kysely: /^src\/store\//,
   "better-sqlite3": /^src\/store\//,
-  zod: /^src\/(config|invoice|sandbox)\//,
+  zod: /^src\/(config|invoice|sandbox|sink)\//,
   yaml: /^src\/config\//,
   commander: /^src\/cli\/cli\.ts$/,
   jsonata: /^src\/mapping\//,

@@ -19,6 +19,8 @@ export type FaultOptions = {
   readonly retryAt?: Date | undefined;
   /** Nothing was tried: the wait is no failure of what waits. */
   readonly blameless?: boolean | undefined;
+  /** The door itself is shut: whatever else goes there would fail too, until a person has opened it. */
+  readonly halts?: boolean | undefined;
   readonly cause?: unknown;
 };
 
@@ -29,6 +31,7 @@ export class Fault extends Error {
   readonly temporary: boolean;
   readonly retryAt: Date | null;
   readonly blameless: boolean;
+  readonly halts: boolean;
 
   constructor(code: string, message: string, options: FaultOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -38,6 +41,7 @@ export class Fault extends Error {
     this.temporary = options.temporary ?? true;
     this.retryAt = options.retryAt ?? null;
     this.blameless = options.blameless ?? false;
+    this.halts = options.halts ?? false;
   }
 }
 

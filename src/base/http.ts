@@ -21,7 +21,7 @@ export type HttpRequest = {
   readonly url: string;
   readonly headers: { readonly [name: string]: string };
   readonly body?: HttpBody;
-  /** What kind of call it is to the service's rate limits (`manners.ts`): `read` for a GET, else `write`, unless said otherwise. */
+  /** What kind of call it is to the service's rate limits (`manners.ts`): `read` for a GET, else `write`, unless said otherwise; `run` for what is paid for. */
   readonly category?: string;
   /** A longer answer is cut off; the client's own limit unless said otherwise. */
   readonly maxResponseBytes?: number;

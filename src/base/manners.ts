@@ -9,10 +9,15 @@ export type MannersOptions = {
   /** Calls a second of each category (`HttpRequest.category`), spread evenly; a category without a rate is not slowed down. */
   readonly rates: Readonly<Record<string, number>>;
   readonly breaker: BreakerOptions;
+  /**
+   * Asked when a call's turn has come, right before it is sent: the Fault that keeps it from being sent, or null. What it throws
+   * keeps the call from being sent too.
+   */
+  readonly mayCall?: (category: string) => Promise<Fault | null>;
 };
 
 export type BreakerOptions = {
-  /** After how many failures in a row the service gets a rest. */
+  /** After how many failures in a row there is a rest. */
   readonly failures: number;
   /** The first rest; doubled each time the service does not answer at its end either. */
   readonly firstMs: number;
@@ -21,7 +26,7 @@ export type BreakerOptions = {
 
 /** Moments are milliseconds since 1970, as `Date.getTime` gives them. */
 export type Breaker = {
-  /** The service's failures in a row. */
+  /** Failures in a row. */
   readonly failures: number;
   readonly failingSince: number | null;
   /** Null while calls go through. */
@@ -48,8 +53,15 @@ export function comeBackAt(until: number, nth: number, intervalMs: number, rando
 /** Between callers of a category without a rate. */
 const UNHURRIED_MS = 100;
 
+/** What rests together: one category, or the service as a whole. */
+type Watch = {
+  breaker: Breaker;
+  /** The one call that may end the rest is under way. */
+  testing: boolean;
+};
+
 /** The calls of one category. */
-type Lane = {
+type Lane = Watch & {
   readonly category: string;
   readonly intervalMs: number;
   /** When the next call may be sent. */
@@ -62,22 +74,22 @@ type Lane = {
   readonly waiting: Set<AbortController>;
 };
 
-/** The service itself is in trouble; what a proxy garbles, and what we break ourselves, is not its failure. */
-const TROUBLE = new Set(["http.unreachable", "http.interrupted", "http.ambiguous"]);
+/** The calls of this category are in trouble; what a proxy garbles, and what we break ourselves, is not the service's failure. */
+const TROUBLE = new Set(["http.interrupted", "http.ambiguous"]);
 
 /**
  * The same calls, first come first served within their category. Two more temporary Faults, with `retryAt`, both thrown before
  * anything is sent and no failure of what was to be sent:
- * - `http.rate-limited`: a 429 with Retry-After or X-RateLimit-Reset closed the category.
- * - `http.resting`: the service failed too often in a row (5xx, no connection, no answer). When its rest is over exactly one call is
- *   let through: its answer ends the rest, its failure doubles it.
+ * - `http.rate-limited`: a 429 or 503 with Retry-After or X-RateLimit-Reset closed the category.
+ * - `http.resting`: too many failures in a row, of one category (5xx, no complete answer) or of the service (no connection). When the
+ *   rest is over exactly one call is let through: its answer ends the rest, its failure doubles it. Each category is counted by
+ *   itself: questions that are answered say nothing about orders that are not.
  * The wait for one's turn is not part of the call's deadline.
  */
 export function mannered(http: Http, options: MannersOptions, clock: Clock): Http {
   const { name } = options;
   const lanes = new Map<string, Lane>();
-  let breaker = CLOSED;
-  let testing = false;
+  const whole: Watch = { breaker: CLOSED, testing: false };
   let closed = false;
   const now = () => clock.now().getTime();
 
@@ -87,8 +99,17 @@ export function mannered(http: Http, options: MannersOptions, clock: Clock): Htt
     if (known) return known;
     const rate = options.rates[wanted];
     const intervalMs = rate === undefined ? 0 : 1_000 / rate;
-    const last = Promise.resolve();
-    const lane = { category: wanted, intervalMs, freeAt: 0, closedUntil: 0, turnedAway: 0, last, waiting: new Set<AbortController>() };
+    const lane: Lane = {
+      category: wanted,
+      intervalMs,
+      freeAt: 0,
+      closedUntil: 0,
+      turnedAway: 0,
+      last: Promise.resolve(),
+      waiting: new Set(),
+      breaker: CLOSED,
+      testing: false,
+    };
     lanes.set(wanted, lane);
     return lane;
   }
@@ -105,10 +126,12 @@ export function mannered(http: Http, options: MannersOptions, clock: Clock): Htt
       const until = new Date(lane.closedUntil).toISOString();
       return turnAway(lane, lane.closedUntil, "http.rate-limited", `wants no more calls of the kind "${lane.category}" before ${until}`);
     }
-    if (breaker.rest === null || (!testing && breaker.rest.until <= now())) return null;
-    const until = testing ? now() + options.breaker.firstMs : breaker.rest.until;
-    const since = new Date(breaker.failingSince ?? now()).toISOString();
-    return turnAway(lane, until, "http.resting", `does not answer since ${since}`);
+    const resting = [whole, lane].find(({ breaker, testing }) => breaker.rest !== null && (testing || breaker.rest.until > now()));
+    if (resting === undefined) return null;
+    const { breaker, testing } = resting;
+    const until = testing ? now() + options.breaker.firstMs : (breaker.rest?.until ?? now());
+    const what = resting === whole ? "cannot be reached" : `fails calls of the kind "${lane.category}"`;
+    return turnAway(lane, until, "http.resting", `${what} since ${new Date(breaker.failingSince ?? now()).toISOString()}`);
   }
 
   async function awaitTurn(lane: Lane, signal: AbortSignal): Promise<void> {
@@ -125,8 +148,10 @@ export function mannered(http: Http, options: MannersOptions, clock: Clock): Htt
       // A clock that was put back must not hold the line.
       const waitMs = Math.min(lane.freeAt - now(), lane.intervalMs);
       if (waitMs > 0) await clock.sleep(waitMs, away.signal);
+      const refusal = away.signal.aborted ? null : ((await options.mayCall?.(lane.category)) ?? null);
       if (signal.aborted || closed) throw new Fault("http.stopped", `${name}: stopped before it was sent`);
       if (away.signal.aborted) throw obstacle(lane) ?? new Fault("http.stopped", `${name}: put off before it was sent`);
+      if (refusal !== null) throw refusal;
       lane.freeAt = now() + lane.intervalMs;
     } finally {
       lane.waiting.delete(away);
@@ -139,19 +164,24 @@ export function mannered(http: Http, options: MannersOptions, clock: Clock): Htt
     for (const waiting of lane.waiting) waiting.abort();
   }
 
-  function note(answered: boolean, test: boolean): void {
+  function note(watch: Watch, answered: boolean, tested: readonly Watch[]): void {
     // What was sent before the rest began says nothing about its end.
-    if (breaker.rest !== null && !test) return;
-    breaker = afterCall(breaker, answered, now(), options.breaker);
-    if (breaker.rest !== null) for (const lane of lanes.values()) sendAway(lane);
+    if (watch.breaker.rest !== null && !tested.includes(watch)) return;
+    watch.breaker = afterCall(watch.breaker, answered, now(), options.breaker);
+    if (watch.breaker.rest === null) return;
+    for (const lane of lanes.values()) if (watch === whole || watch === lane) sendAway(lane);
   }
 
-  async function send(request: HttpRequest, signal: AbortSignal, lane: Lane, test: boolean): Promise<HttpResponse> {
+  async function send(request: HttpRequest, signal: AbortSignal, lane: Lane, tested: readonly Watch[]): Promise<HttpResponse> {
     const response = await http.call(request, signal).catch((thrown: unknown) => {
-      if (thrown instanceof Fault && TROUBLE.has(thrown.code) && !signal.aborted) note(false, test);
+      if (thrown instanceof Fault && !signal.aborted) {
+        if (thrown.code === "http.unreachable") note(whole, false, tested);
+        if (TROUBLE.has(thrown.code)) note(lane, false, tested);
+      }
       throw thrown;
     });
-    note(response.status < 500, test);
+    note(whole, true, tested);
+    note(lane, response.status < 500, tested);
     const until = response.status === 429 || response.status === 503 ? retryAfter(response.headers, clock.now()) : null;
     if (until !== null && until.getTime() > now()) {
       lane.closedUntil = Math.max(lane.closedUntil, until.getTime());
@@ -166,13 +196,13 @@ export function mannered(http: Http, options: MannersOptions, clock: Clock): Htt
       const fault = obstacle(lane);
       if (fault !== null) throw fault;
       lane.turnedAway = 0;
-      const test = breaker.rest !== null;
-      if (test) testing = true;
+      const tested = [whole, lane].filter(({ breaker }) => breaker.rest !== null);
+      for (const watch of tested) watch.testing = true;
       try {
         await awaitTurn(lane, signal);
-        return await send(request, signal, lane, test);
+        return await send(request, signal, lane, tested);
       } finally {
-        if (test) testing = false;
+        for (const watch of tested) watch.testing = false;
       }
     },
     close: () => {

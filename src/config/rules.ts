@@ -89,6 +89,11 @@ function serviceRules(path: readonly string[], service: Service, web: boolean): 
 function cloudsquidRules(path: readonly string[], service: Cloudsquid): readonly Broken[] {
   const broken: Broken[] = [];
   const tell = (key: readonly string[], message: string) => broken.push({ path: [...path, ...key], message });
+  if (cutShort(service))
+    tell(
+      ["timeout"],
+      "expected at least 5m with mode: sync, for Cloudsquid documents no limit, and a call given up sooner may be paid for twice. Write timeout: 5m",
+    );
   if (service.zeroRetention && service.mode === "sync")
     tell(["mode"], "expected async with zeroRetention, for a sync call cannot ask for it. Write mode: async, or zeroRetention: false");
   if (service.zeroRetention && service.encoding === "uri")
@@ -105,7 +110,11 @@ function cloudsquidRules(path: readonly string[], service: Cloudsquid): readonly
   return broken;
 }
 
-const SYNC_LIMIT_MS = 5 * 60_000;
+/** A blocking call is bought as it is sent: who gives up on it does not learn what it has bought. Extend ends it after 5 minutes. */
+function cutShort({ mode, timeout }: Service): boolean {
+  return mode === "sync" && timeout < 5 * 60_000;
+}
+
 /** Extend takes 10 KB of metadata, in which our own key has its place. */
 const METADATA_BYTES = 8 * 1024;
 
@@ -114,7 +123,7 @@ function extendRules(path: readonly string[], service: Extend, web: boolean): re
   const tell = (key: string, message: string) => broken.push({ path: [...path, key], message });
   if (service.extractor !== null && service.config !== null)
     tell("config", "expected extractor or config, found both. Remove one of the two.");
-  if (service.mode === "sync" && service.timeout < SYNC_LIMIT_MS)
+  if (cutShort(service))
     tell(
       "timeout",
       "expected at least 5m with mode: sync, for Extend may take that long, and a call given up sooner may be paid for twice. Write timeout: 5m",

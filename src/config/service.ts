@@ -140,7 +140,7 @@ const cloudsquid = section({
     description: "The table whose rows the runs are.",
     examples: ["3c90c3cc-0d44-4b50-8888-8dd25736052a"],
   }),
-  ...sync("the service advises it for what takes less than 60 s, so make timeout longer than that."),
+  ...sync("the service advises it for what takes less than 60 s and documents no limit, so it needs timeout: 5m."),
   encoding: choice("multipart", "rfc822", "attachments", "uri").default("multipart").meta({
     description:
       "How a mail is submitted. multipart: one run with the body and every attachment as parts. rfc822: one run with the raw mail. attachments: one run for each attachment. uri: the raw mail is put into the project's files, and the service fetches it from there.",
@@ -218,7 +218,7 @@ const extend = section({
     )
     .default({})
     .meta({ description: "Texts of your own that are kept with each run.", expected: "a mapping of texts", examples: [{ team: "ap" }] }),
-  ...sync("Extend ends it after 5 minutes and advises it for trying out only."),
+  ...sync("Extend ends it after 5 minutes and advises it for trying out only; it needs timeout: 5m."),
   submit: choice("parts", "eml").default("parts").meta({
     description: "How a mail is submitted. parts: the body and every attachment as files of one run. eml: the raw mail as one file.",
   }),

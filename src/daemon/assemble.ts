@@ -3,10 +3,10 @@ import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
-import { permanent, reasonOf } from "../base/errors.ts";
+import { Fault, permanent, reasonOf } from "../base/errors.ts";
 import { createHttp } from "../base/http.ts";
 import type { Logger } from "../base/logger.ts";
-import { mannered } from "../base/manners.ts";
+import { type MannersOptions, mannered } from "../base/manners.ts";
 import type { Config } from "../config/schema.ts";
 import type { Service as ServiceConfig } from "../config/service.ts";
 import { createCloudsquid } from "../extractor/cloudsquid.ts";
@@ -33,14 +33,19 @@ export type Doors = {
 
 type Deps = { readonly clock: Clock; readonly log: Logger };
 
-/** Sockets to one service. */
-const CALLS_AT_ONCE = 8;
 /** What a webhook points to. */
 const PAYLOAD_MS = 30_000;
 const PAYLOAD_BYTES = 8 * 1024 * 1024;
 
-/** The doors to the outside, none of them opened yet. */
-export async function assembleDoors(config: Config, { clock, log }: Deps): Promise<Doors> {
+/**
+ * The doors to the outside, none of them opened yet. `refusal` is asked right before something is bought at a service: the Fault
+ * that forbids it, or null.
+ */
+export async function assembleDoors(
+  config: Config,
+  { clock, log }: Deps,
+  refusal: (service: string) => Promise<Fault | null> = async () => null,
+): Promise<Doors> {
   const sources = new Map<string, Source>();
   const services = new Map<string, Service>();
   const sinks = new Map<string, Sink>();
@@ -55,8 +60,14 @@ export async function assembleDoors(config: Config, { clock, log }: Deps): Promi
   }
   for (const [name, service] of Object.entries(config.services)) {
     const { rates, breaker, limits, invoice, timeout } = service;
-    const http = createHttp({ name, connections: CALLS_AT_ONCE, timeoutMs: timeout });
-    const manners = { name, rates, breaker: { failures: breaker.failures, firstMs: breaker.first, longestMs: breaker.longest } };
+    // A socket for each task in hand: behind one's turn there is no second line, in which a call could wait for longer.
+    const http = createHttp({ name, connections: config.concurrency, timeoutMs: timeout });
+    const manners: MannersOptions = {
+      name,
+      rates,
+      breaker: { failures: breaker.failures, firstMs: breaker.first, longestMs: breaker.longest },
+      mayCall: async (category) => (category === "run" ? refusal(name) : null),
+    };
     const payloads = createHttp({ name: `${name} webhook`, connections: 2, timeoutMs: PAYLOAD_MS, maxResponseBytes: PAYLOAD_BYTES });
     const extractor = createExtractor(name, service, { clock, http: mannered(http, manners, clock), payloads });
     services.set(name, { extractor: discreet(extractor, secretsOf(service)), limits, mapping: createMapping(invoice) });
@@ -102,7 +113,7 @@ export async function assembleWorks(config: Config, deps: Deps): Promise<{ reado
   try {
     const spool = await openSpool(join(config.state.directory, "spool"));
     await spool.clean();
-    const doors = await assembleDoors(config, deps);
+    const doors = await assembleDoors(config, deps, (name) => pausedOr(name, ledger, deps.clock.now()));
     const [service] = Object.keys(config.services);
     const works: Works = {
       ledger,
@@ -127,6 +138,17 @@ export async function assembleWorks(config: Config, deps: Deps): Promise<{ reado
     await ledger.close();
     throw thrown;
   }
+}
+
+/** A service may be paused while a purchase waits for its turn: the task goes back to the others that wait for it to be resumed. */
+async function pausedOr(name: string, ledger: Ledger, now: Date): Promise<Fault | null> {
+  const paused = (await ledger.paused()).find(({ service }) => service === name);
+  if (paused === undefined) return null;
+  return new Fault("service.paused", `${name} is paused: ${paused.why}`, {
+    advice: `\`billhook resume ${name}\` goes on`,
+    retryAt: now,
+    blameless: true,
+  });
 }
 
 async function certificates(path: string): Promise<string> {

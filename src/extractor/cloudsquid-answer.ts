@@ -1,6 +1,7 @@
 /** What a response of Cloudsquid means: an answer, a refusal, or a temporary fault; statuses it does not document are judged by RFC 9110. */
 import { Fault, permanent } from "../base/errors.ts";
 import { type HttpResponse, retryAfter } from "../base/http.ts";
+import type { Answer } from "./extractor.ts";
 import { type JsonObject, object, parsedObject, shortText } from "./json.ts";
 
 export type Judged =
@@ -62,7 +63,8 @@ export type Row = {
   readonly given: string | null;
   /** False when neither a status nor data is there: then it is no DataRow. */
   readonly isRow: boolean;
-  readonly data: unknown;
+  /** Null when it is neither an object nor a list: then it is no result. */
+  readonly data: JsonObject | null;
   readonly json: JsonObject;
 };
 
@@ -71,8 +73,26 @@ export function readRow(json: JsonObject): Row {
   const word = given?.toLowerCase();
   const absent = json.status === undefined || json.status === null || json.status === "";
   // `result` is what the service's older API called the data.
-  const data = json.data ?? json.result ?? null;
+  const found = json.data ?? json.result;
+  const data = typeof found === "object" && found !== null ? object(found) : null;
   const isRow = !Array.isArray(json) && (!absent || "data" in json || "result" in json);
   const status = absent ? "absent" : word === "done" || word === "error" || word === "pending" ? word : "other";
   return { status, given, isRow, data, json };
+}
+
+export function answerOf(runId: string | null, { data, json }: Row): Answer {
+  const reasoning = typeof json.reasoning === "string" && json.reasoning !== "" ? json.reasoning : null;
+  return { runId, data, credits: null, reasoning, review: json.review ?? null, raw: json };
+}
+
+/** The fault for a run that ended in an error; the service has no field for why. */
+export function failed(run: string, { json }: Row): Fault {
+  const said = shortText(json.errorMessage, 300);
+  return permanent("cloudsquid.failed", `the service could not read it: status error${said === null ? "" : `: ${said}`} (${run})`);
+}
+
+/** The fault for a run that is done and has no data; `temporary` while it may yet come. */
+export function empty(run: string, temporary: boolean): Fault {
+  const advice = temporary ? undefined : "look at it in Cloudsquid; `billhook retry` buys another run";
+  return new Fault("cloudsquid.unexpected", `${run} is done, and its data is neither an object nor a list`, { temporary, advice });
 }

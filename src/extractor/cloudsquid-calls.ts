@@ -42,15 +42,26 @@ export type Calls = {
 
 const LONGEST_URL = 8_000;
 
+/** What a call counts as to the rate limits, and its longest answer. */
+type Kind = Required<Pick<HttpRequest, "category" | "maxResponseBytes">>;
+
+const MB = 1024 * 1024;
+const READ: Kind = { category: "read", maxResponseBytes: 1 * MB };
+const WRITE: Kind = { category: "write", maxResponseBytes: 1 * MB };
+const START: Kind = { category: "run", maxResponseBytes: 1 * MB };
+/** These are answered with a DataRow. */
+const POLL: Kind = { category: "read", maxResponseBytes: 8 * MB };
+const EXTRACT: Kind = { category: "run", maxResponseBytes: 8 * MB };
+
 export function createCalls(options: CallOptions, { clock, http }: { readonly clock: Clock; readonly http: Http }): Calls {
   const api = options.url.replace(/\/+$/, "");
   const project = `${api}/projects/${encodeURIComponent(options.project)}`;
   const table = `${project}/tables/${encodeURIComponent(options.table)}`;
   const nameOf = (method: string, url: string) => `${options.name}: ${method} ${new URL(url).pathname}`;
 
-  function send(method: HttpRequest["method"], url: string, category: string, body: HttpBody | null, signal: AbortSignal) {
+  function send(method: HttpRequest["method"], url: string, kind: Kind, body: HttpBody | null, signal: AbortSignal) {
     const headers = { "x-api-key": options.apiKey, accept: "application/json", ...(body ? { "content-type": "application/json" } : {}) };
-    return http.call({ method, url, headers, category, ...(body ? { body } : {}) }, signal);
+    return http.call({ method, url, headers, ...kind, ...(body ? { body } : {}) }, signal);
   }
 
   function judged(method: string, url: string, response: HttpResponse): Judged {
@@ -59,13 +70,13 @@ export function createCalls(options: CallOptions, { clock, http }: { readonly cl
 
   async function make<Made>(
     url: string,
-    category: "write" | "run",
+    kind: Kind,
     body: HttpBody,
     read: (json: JsonObject, call: string) => Made | Fault,
     signal: AbortSignal,
   ): Promise<Effect<Made>> {
     try {
-      const answer = judged("POST", url, await send("POST", url, category, body, signal));
+      const answer = judged("POST", url, await send("POST", url, kind, body, signal));
       if (answer.is === "unclear") return { is: "lost", fault: answer.fault };
       if (answer.is !== "answer") return answer;
       const made = read(answer.json, nameOf("POST", url));
@@ -79,18 +90,18 @@ export function createCalls(options: CallOptions, { clock, http }: { readonly cl
   const idIn = (field: "row_id" | "run_id") => (json: JsonObject, call: string) =>
     idOf(json[field]) ?? unexpected(call, json, `a usable ${field}`);
 
-  async function get(url: string, signal: AbortSignal): Promise<Exclude<Judged, { is: "unclear" }>> {
-    const answer = judged("GET", url, await send("GET", url, "read", null, signal));
+  async function get(url: string, kind: Kind, signal: AbortSignal): Promise<Exclude<Judged, { is: "unclear" }>> {
+    const answer = judged("GET", url, await send("GET", url, kind, null, signal));
     if (answer.is === "unclear") throw answer.fault;
     return answer;
   }
 
   return {
-    upload: (body, signal) => make(`${table}/files`, "write", body, idIn("row_id"), signal),
+    upload: (body, signal) => make(`${table}/files`, WRITE, body, idIn("row_id"), signal),
 
     start: (rowId, zeroRetention, signal) => {
       const body = Buffer.from(JSON.stringify({ row_id: rowId, zero_retention: zeroRetention }));
-      return make(`${table}/run`, "run", body, idIn("run_id"), signal);
+      return make(`${table}/run`, START, body, idIn("run_id"), signal);
     },
 
     extract: (body, signal) => {
@@ -98,12 +109,12 @@ export function createCalls(options: CallOptions, { clock, http }: { readonly cl
         const row = readRow(json);
         return row.isRow && (row.status !== "other" || row.given !== null) ? row : unexpected(call, json, "data or a status");
       };
-      return make(`${table}/extract`, "run", body, read, signal);
+      return make(`${table}/extract`, EXTRACT, body, read, signal);
     },
 
     look: async (runId, signal) => {
       const url = `${table}/run/${runId}`;
-      const answer = await get(url, signal);
+      const answer = await get(url, POLL, signal);
       if (answer.is !== "answer") return answer;
       const row = readRow(answer.json);
       if (!row.isRow) throw unexpected(nameOf("GET", url), answer.json, "a status or data");
@@ -112,7 +123,7 @@ export function createCalls(options: CallOptions, { clock, http }: { readonly cl
 
     store: async (path, body, signal) => {
       const url = `${project}/files?path=${path}`;
-      const response = await send("PUT", url, "write", body, signal);
+      const response = await send("PUT", url, WRITE, body, signal);
       if (response.status === 409) return { is: "made", made: null };
       const answer = judged("PUT", url, response);
       if (answer.is === "unclear") throw answer.fault;
@@ -121,7 +132,7 @@ export function createCalls(options: CallOptions, { clock, http }: { readonly cl
 
     signedUrl: async (path, signal) => {
       const url = `${project}/files?path=${path}`;
-      const answer = await get(url, signal);
+      const answer = await get(url, READ, signal);
       if (answer.is !== "answer") throw answer.fault;
       const signed = answer.json.url;
       if (typeof signed === "string" && signed.length <= LONGEST_URL && /^https?:\/\/\S+$/.test(signed)) return signed;
@@ -129,7 +140,7 @@ export function createCalls(options: CallOptions, { clock, http }: { readonly cl
     },
 
     projects: async (signal) => {
-      const answer = await get(`${api}/projects`, signal);
+      const answer = await get(`${api}/projects`, READ, signal);
       if (answer.is !== "answer") throw answer.fault;
       return Array.isArray(answer.json) ? answer.json.map((one) => object(one).name) : [];
     },

@@ -5,13 +5,15 @@ import type { Memo } from "./extractor.ts";
 type Carried = {
   /** How often something was sent again that may have been done already, because its answer was lost. */
   readonly possiblyTwice: number;
+  /** A purchase (the start of a run, or a blocking call) was sent, its answer was lost, and no later one has told a run. */
+  readonly perhapsBought: boolean;
   /** Ids of the parts that were left out because of their type; the first hundred. */
   readonly skipped: readonly string[];
-  /** The last run that was bought; the row's id where the service gave the run none. */
+  /** The last run that was bought; the row's id where the service gave the run none, `unnamed-<when>` where it gave neither. */
   readonly runId?: string;
 };
 
-/** `lost` counts the calls in a row whose answer was lost after they had been sent. */
+/** `lost` counts the tries in a row of which nobody knows whether they took place: the answer was lost, or we died before it was saved. */
 export type Unsent = Carried & { readonly step: "upload"; readonly lost: number };
 /** The mail is among the project's files, and nothing of it is in the table. */
 export type Stored = Carried & { readonly step: "stored"; readonly lost: number };
@@ -32,16 +34,16 @@ export type State = Unsent | Stored | Uploaded | Running;
 
 const MOST_SKIPPED = 100;
 
-export function carried({ possiblyTwice, skipped, runId }: State): Carried {
-  return { possiblyTwice, skipped: skipped.slice(0, MOST_SKIPPED), ...(runId === undefined ? {} : { runId }) };
+export function carried({ possiblyTwice, perhapsBought, skipped, runId }: State): Carried {
+  return { possiblyTwice, perhapsBought, skipped: skipped.slice(0, MOST_SKIPPED), ...(runId === undefined ? {} : { runId }) };
 }
 
 export function stateOf(memo: Memo | null): State {
-  if (memo === null) return { step: "upload", lost: 0, possiblyTwice: 0, skipped: [] };
+  if (memo === null) return { step: "upload", lost: 0, possiblyTwice: 0, perhapsBought: false, skipped: [] };
   const { step } = memo;
   if (step === "upload" || step === "stored" || step === "uploaded" || step === "running") {
-    // Memos of the first version had neither.
-    const whole: Memo = { possiblyTwice: 0, skipped: [], ...memo };
+    // Memos of earlier versions do not have all of them.
+    const whole: Memo = { possiblyTwice: 0, perhapsBought: false, skipped: [], ...memo };
     return whole as State;
   }
   throw permanent(

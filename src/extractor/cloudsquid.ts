@@ -2,7 +2,7 @@
 import type { Clock } from "../base/clock.ts";
 import { Fault, permanent } from "../base/errors.ts";
 import type { Http, HttpBody } from "../base/http.ts";
-import type { Row } from "./cloudsquid-answer.ts";
+import { answerOf, empty, failed, type Row } from "./cloudsquid-answer.ts";
 import { type CallOptions, createCalls, type Effect } from "./cloudsquid-calls.ts";
 import { byUrl, type Encoding, encode, leftOut, type MultipartOptions, tokenOf } from "./cloudsquid-encode.ts";
 import { submittedType, type Unsupported } from "./cloudsquid-media.ts";
@@ -32,8 +32,9 @@ export type CloudsquidOptions = CallOptions & {
 };
 
 type Sending = Unsent | Stored | Uploaded;
+type Unmade = Exclude<Effect<unknown>, { is: "made" }>;
 
-/** The service has no idempotency keys and no way to list rows: a call whose answer was lost is made once more, and no more. */
+/** The service has no idempotency keys and no way to list rows: what may have taken place is tried once more, and no more. */
 const MOST_LOST = 1;
 const GROWTH = { steady: 0, factor: 1.5 };
 /** Faults of a poll that may be mended, and that no run outlives. */
@@ -47,23 +48,24 @@ const PASSING = new Set(["cloudsquid.not-found", "cloudsquid.unexpected"]);
 export function createCloudsquid(options: CloudsquidOptions, deps: { readonly clock: Clock; readonly http: Http }): Extractor {
   const { clock } = deps;
   const { unsupported = "map", mode = "async", syncMaxBytes = 0 } = options;
+  const sync = mode === "sync" && !options.zeroRetention;
   const calls = createCalls(options, deps);
 
-  /** What did not make anything: once more where that is not known, else the end. */
-  function unmade(state: Sending, { is, fault }: Exclude<Effect<unknown>, { is: "made" }>, what: string): Progress {
-    if (is !== "lost") return { is, memo: state, fault };
-    const lost = state.lost + 1;
-    if (lost > MOST_LOST) {
+  /** What did not make anything: once more where that is not known, else the end. A row by itself is not a purchase. */
+  function unmade(before: Sending, { is, fault }: Unmade, what: string, buys: boolean): Progress {
+    if (is !== "lost") return { is, memo: before, fault };
+    const state = { ...before, lost: before.lost + 1, perhapsBought: before.perhapsBought || buys };
+    if (state.lost > MOST_LOST) {
       const told = permanent(
         "cloudsquid.ambiguous",
-        `${options.name}: ${what} was sent ${lost} times and it is not known whether it took place (${fault.message})`,
+        `${options.name}: ${what} was tried ${state.lost} times and it is not known whether it took place (${fault.message})`,
         "look into the table for rows of this file name; `billhook retry` sends it again",
         fault,
       );
-      return refused({ ...state, lost }, told);
+      return refused(state, told);
     }
     const pauseMs = Math.max(options.poll.longestMs, (fault.retryAt?.getTime() ?? 0) - clock.now().getTime());
-    return going({ ...state, lost, possiblyTwice: state.possiblyTwice + 1 }, pauseMs);
+    return going({ ...state, possiblyTwice: state.possiblyTwice + 1 }, pauseMs);
   }
 
   async function begin(document: Document, unsent: Unsent, signal: AbortSignal): Promise<Progress> {
@@ -92,7 +94,7 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
     }
     if (options.encoding !== "uri") return submit(state, body, body.size, signal);
     const stored = await calls.store(pathOf(document), body, signal);
-    if (stored.is !== "made") return unmade(state, stored, "the file");
+    if (stored.is !== "made") return { ...stored, memo: state };
     return going({ ...carried(state), step: "stored", lost: 0 }, 0);
   }
 
@@ -113,28 +115,25 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
   }
 
   async function submit(state: Unsent | Stored, body: HttpBody, size: number, signal: AbortSignal): Promise<Progress> {
-    if (mode === "sync" && !options.zeroRetention && size <= syncMaxBytes) return extract(state, body, signal);
+    if (sync && size <= syncMaxBytes) return extract(state, body, signal);
     const uploaded = await calls.upload(body, signal);
-    if (uploaded.is !== "made") return unmade(state, uploaded, "the upload");
+    if (uploaded.is !== "made") return unmade(state, uploaded, "the upload", false);
     return going({ ...carried(state), step: "uploaded", rowId: uploaded.made, lost: 0 }, 0);
   }
 
   async function extract(state: Unsent | Stored, body: HttpBody, signal: AbortSignal): Promise<Progress> {
     const effect = await calls.extract(body, signal);
-    if (effect.is !== "made") return unmade(state, effect, "the extraction");
+    if (effect.is !== "made") return unmade(state, effect, "the extraction", true);
     const { made: row } = effect;
     const runId = idOf(row.json.run_id);
     const rowId = idOf(row.json.row_id);
     // A run was bought, whether or not it was given an id.
-    const bought = { ...state, runId: runId ?? rowId ?? "unnamed" };
-    switch (row.status) {
-      case "absent":
-      case "done":
-        return answered({ ...bought, lost: 0 }, runId, row);
-      case "error":
-        return failed(bought, rowId, row);
-    }
+    const bought = { ...state, runId: runId ?? rowId ?? `unnamed-${clock.now().toISOString()}`, perhapsBought: false };
+    const isDone = row.status === "done" || row.status === "absent";
+    if (isDone && row.data !== null) return answered({ ...bought, lost: 0 }, runId, row);
+    if (row.status === "error") return over(bought, rowId, failed(of({ ...bought, rowId }), row));
     if (runId !== null) return wait(running(bought, rowId, runId));
+    if (isDone) return over(bought, rowId, empty(of({ ...bought, rowId }), false));
     const fault = permanent(
       "cloudsquid.unpollable",
       `${options.name}: the extraction ended with the status ${row.given ?? "(none)"} and without a run_id, so it cannot be asked after`,
@@ -146,14 +145,15 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
   async function start(state: Uploaded, signal: AbortSignal): Promise<Progress> {
     const started = await calls.start(state.rowId, options.zeroRetention, signal);
     if (started.is === "refused") return refused({ ...carried(state), step: "upload", lost: 0 }, started.fault);
-    if (started.is !== "made") return unmade(state, started, `the start of a run on row ${state.rowId}`);
+    if (started.is !== "made") return unmade(state, started, startOn(state), true);
     return wait(running(state, state.rowId, started.made));
   }
 
   async function poll(state: Running, signal: AbortSignal): Promise<Progress> {
     const inPhaseMs = clock.now().getTime() - Date.parse(state.since);
+    const { pendingMs, runningMs } = options.deadlines;
     const looked = await calls.look(state.runId, signal).catch((thrown: unknown) => {
-      const overdue = inPhaseMs > options.deadlines.pendingMs + options.deadlines.runningMs;
+      const overdue = inPhaseMs > pendingMs + runningMs;
       if (!(thrown instanceof Fault && PASSING.has(thrown.code) && overdue)) throw thrown;
       const fault = permanent(thrown.code, `${of(state)} cannot be asked after (${thrown.message})`, thrown.advice ?? undefined, thrown);
       if (thrown.code === "cloudsquid.not-found") return { is: "refused", fault } as const;
@@ -168,13 +168,20 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
     }
 
     const { row } = looked;
-    if (row.status === "done") return answered({ ...state, status: row.given }, state.runId, row);
-    if (row.status === "error") return failed(state, state.rowId, row);
+    switch (row.status) {
+      case "done":
+        if (row.data !== null) return answered({ ...state, status: row.given }, state.runId, row);
+        // Until it would be overdue if it were still running, the data may yet come.
+        if (inPhaseMs <= runningMs + (state.phase === "pending" ? pendingMs : 0)) throw empty(of(state), true);
+        return over(state, state.rowId, empty(of(state), false));
+      case "error":
+        return over(state, state.rowId, failed(of(state), row));
+    }
     // A phase is entered once: a status that wavers must not move the deadline for ever.
     const phase = state.phase === "pending" && row.status === "pending" ? "pending" : "running";
     const seen = { ...state, status: row.given, phase, polls: state.polls + 1 } as const;
     if (phase !== state.phase) return wait({ ...seen, since: clock.now().toISOString() });
-    const limitMs = phase === "pending" ? options.deadlines.pendingMs : options.deadlines.runningMs;
+    const limitMs = phase === "pending" ? pendingMs : runningMs;
     if (inPhaseMs <= limitMs) return wait(seen);
     const fault = permanent(
       "cloudsquid.deadline",
@@ -186,20 +193,11 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
 
   function running(state: State, rowId: string | null, runId: string): Running {
     const since = clock.now().toISOString();
-    return { ...carried(state), step: "running", rowId, runId, status: null, phase: "pending", since, polls: 0 };
+    return { ...carried(state), perhapsBought: false, step: "running", rowId, runId, status: null, phase: "pending", since, polls: 0 };
   }
 
   function of({ runId, rowId }: { readonly runId?: string; readonly rowId: string | null }): string {
     return `${options.name}: run ${runId ?? "(unnamed)"} of row ${rowId ?? "(unnamed)"}`;
-  }
-
-  /** With a row, a person's retry starts another run on it; without, it sends the document again. */
-  function failed(state: State, rowId: string | null, row: Row): Progress {
-    const said = shortText(row.json.errorMessage, 300);
-    const run = of({ ...carried(state), rowId });
-    const fault = permanent("cloudsquid.failed", `the service could not read it: status error${said === null ? "" : `: ${said}`} (${run})`);
-    const memo = carried(state);
-    return refused(rowId === null ? { ...memo, step: "upload", lost: 0 } : { ...memo, step: "uploaded", rowId, lost: 0 }, fault);
   }
 
   function going(state: State, waitMs: number): Progress {
@@ -241,14 +239,11 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
       lost: (memo) => {
         const state = putBack(stateOf(memo));
         if (state.step === "running") return wait(state);
-        // A row by itself is not a purchase: it is made again, however often that takes.
-        if (state.step !== "uploaded" && mode !== "sync") return going({ ...state, possiblyTwice: state.possiblyTwice + 1 }, 0);
         const fault = new Fault("cloudsquid.interrupted", "billhook was stopped before the answer was saved");
-        return unmade(
-          state,
-          { is: "lost", fault },
-          state.step === "uploaded" ? `the start of a run on row ${state.rowId}` : "the submission",
-        );
+        const interrupted: Unmade = { is: "lost", fault };
+        if (state.step === "uploaded") return unmade(state, interrupted, startOn(state), true);
+        // Whether it was an upload or a blocking call, only the document's size would tell.
+        return unmade(state, interrupted, "the submission", sync);
       },
     },
     probe: async (signal) => {
@@ -273,16 +268,20 @@ function pathOf(document: Document): string {
   return `/billhook/${tokenOf(document)}.eml`;
 }
 
+function startOn({ rowId }: Uploaded): string {
+  return `the start of a run on row ${rowId}`;
+}
+
+/** The run is over without a result. With a row, a person's retry starts another run on it; without, it sends the document again. */
+function over(state: State, rowId: string | null, fault: Fault): Progress {
+  const memo = carried(state);
+  return refused(rowId === null ? { ...memo, step: "upload", lost: 0 } : { ...memo, step: "uploaded", rowId, lost: 0 }, fault);
+}
+
 function refused(state: State, fault: Fault): Progress {
   return { is: "refused", memo: state, fault };
 }
 
 function answered(state: State, runId: string | null, row: Row): Progress {
-  const { data, json } = row;
-  const reasoning = typeof json.reasoning === "string" && json.reasoning !== "" ? json.reasoning : null;
-  return {
-    is: "answered",
-    memo: state,
-    answer: { runId, data, credits: null, reasoning, review: json.review ?? null, raw: json },
-  };
+  return { is: "answered", memo: state, answer: answerOf(runId, row) };
 }

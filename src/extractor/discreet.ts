@@ -10,11 +10,12 @@ export function discreet(extractor: Extractor, secrets: readonly string[]): Extr
   const hushed = (text: string) => telling.reduce((said, secret) => said.replaceAll(secret, "…"), text);
   const hush = (fault: Fault): Fault => {
     if (hushed(fault.message) === fault.message) return fault;
-    const { advice, temporary, blameless } = fault;
+    const { advice, temporary, blameless, halts } = fault;
     return new Fault(fault.code, hushed(fault.message), {
       advice: advice ?? undefined,
       temporary,
       blameless,
+      halts,
       retryAt: fault.retryAt ?? undefined,
     });
   };

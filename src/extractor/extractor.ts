@@ -18,20 +18,22 @@ export type Document = {
 
 /**
  * What the extractor must know to go on after a crash: upload ids, run ids, since when it waits. Plain JSON, at most a few KB.
- * Two keys are read by others: `runId` is the last run that was bought, and `possiblyTwice` counts the times
- * something may have been bought a second time because an answer was lost.
+ * Four keys are read by others: `runId` is the last run that was bought; `perhapsBought` is true once a purchase was sent, its
+ * answer was lost, and no run id is known; `possiblyTwice` counts the times something may have been bought a second time because
+ * of that; `skipped` names the parts the service cannot read.
  */
 export type Memo = { readonly [key: string]: string | number | boolean | null | readonly string[] };
 
+/** `credits`: what the run `memo.runId` cost, in the service's own units, once it is known; left out or null until then. */
 export type Progress =
   /** The effect took place. The memo is saved before the next effect; `nextAt` says when that is due. */
-  | { readonly is: "going"; readonly memo: Memo; readonly nextAt: Date }
+  | { readonly is: "going"; readonly memo: Memo; readonly nextAt: Date; readonly credits?: number | null }
   /** The run is over and this is its answer, as the service gave it. */
   | { readonly is: "answered"; readonly memo: Memo; readonly answer: Answer }
   /** The run is over without an answer, or never can begin. Trying again cannot help; a person may put it back with this memo. */
-  | { readonly is: "refused"; readonly memo: Memo | null; readonly fault: Fault }
+  | { readonly is: "refused"; readonly memo: Memo | null; readonly fault: Fault; readonly credits?: number | null }
   /** Nothing is wrong with the document: the account is out of credits or blocked. The whole service waits for a person; no attempt is counted. */
-  | { readonly is: "halted"; readonly memo: Memo | null; readonly fault: Fault };
+  | { readonly is: "halted"; readonly memo: Memo | null; readonly fault: Fault; readonly credits?: number | null };
 
 export type Answer = {
   readonly runId: string | null;

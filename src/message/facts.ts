@@ -7,16 +7,69 @@ export type Fields = { readonly get: (name: string) => unknown };
 /** The field as it stands in the message, `Name: value`, folding included. */
 export type Line = { readonly key: string; readonly line: string };
 
-export const NO_FACTS: Facts = { messageId: null, subject: null, from: [], to: [], date: null };
+export const NO_FACTS: Facts = {
+  messageId: null,
+  subject: null,
+  from: [],
+  to: [],
+  cc: [],
+  replyTo: [],
+  date: null,
+  references: [],
+  returnPath: null,
+  deliveredTo: [],
+  autoSubmitted: null,
+  precedence: null,
+  list: null,
+  autoResponseSuppress: null,
+  contentType: null,
+  authenticationResults: [],
+};
+
+const MOST_REFERENCES = 50;
+const MOST_RESULTS = 20;
+const LIST_FIELDS = ["list-id", "list-unsubscribe", "list-post", "list-help", "list-subscribe", "list-owner", "list-archive"];
+const DELIVERED_FIELDS = ["delivered-to", "x-original-to", "envelope-to", "x-envelope-to"];
 
 export function factsOf(fields: Fields, lines: readonly Line[]): Facts {
+  const valuesOf = (key: string) => lines.filter((line) => line.key === key).map(writtenIn);
+  const first = (key: string) => valuesOf(key)[0] ?? null;
+  const word = (key: string) => first(key)?.split(";", 1)[0]?.trim().toLowerCase() || null;
+  const references = msgIdsOf(first("references") ?? "");
   return {
     messageId: textOf(fields.get("message-id")),
     subject: textOf(fields.get("subject")),
     from: addressesOf(fields.get("from")),
     to: addressesOf(fields.get("to")),
+    cc: addressesOf(fields.get("cc")),
+    replyTo: addressesOf(fields.get("reply-to")),
     date: dateOf(lines.findLast((line) => line.key === "date")?.line ?? ""),
+    references: references.length > 0 ? references : msgIdsOf(first("in-reply-to") ?? ""),
+    returnPath: first("return-path")?.replace(/^<|>$/g, "").trim() ?? null,
+    deliveredTo: [...new Set(DELIVERED_FIELDS.flatMap(valuesOf).map((value) => value.replace(/^<|>$/g, "")))].filter((it) =>
+      it.includes("@"),
+    ),
+    autoSubmitted: word("auto-submitted"),
+    precedence: word("precedence"),
+    list: LIST_FIELDS.map(first).find((value) => value !== null) ?? null,
+    autoResponseSuppress: word("x-auto-response-suppress"),
+    contentType: word("content-type"),
+    authenticationResults: valuesOf("authentication-results").slice(0, MOST_RESULTS),
   };
+}
+
+/** What stands behind the name of a field, unfolded (RFC 5322 section 2.2.3); of a very long one the beginning. */
+function writtenIn({ line }: Line): string {
+  return line
+    .slice(line.indexOf(":") + 1)
+    .slice(0, 4_000)
+    .replace(/\s+/g, " ")
+    .trim();
+}
+
+/** Section 3.6.4; the last ones where there are very many. */
+function msgIdsOf(value: string): readonly string[] {
+  return (value.match(/<[^<>\s]{1,250}>/g) ?? []).slice(-MOST_REFERENCES);
 }
 
 function textOf(value: unknown): string | null {
@@ -39,10 +92,7 @@ function membersOf(listed: Listed): readonly Address[] {
 
 /** The parser answers an unreadable date with the present moment, so the field is read here. No zone counts as -0000 (section 4.3). */
 function dateOf(line: string): string | null {
-  const value = line
-    .slice(line.indexOf(":") + 1, 400)
-    .replace(/\s+/g, " ")
-    .trim();
+  const value = writtenIn({ key: "date", line: line.slice(0, 400) });
   if (!/\d:\d\d/.test(value)) return null;
   const date = new Date(/\d:\d\d(:\d\d)?$/.test(value) ? `${value} +0000` : value);
   return Number.isNaN(date.getTime()) ? null : date.toISOString();

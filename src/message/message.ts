@@ -14,8 +14,28 @@ export type Facts = {
   readonly subject: string | null;
   readonly from: readonly Address[];
   readonly to: readonly Address[];
+  readonly cc: readonly Address[];
+  readonly replyTo: readonly Address[];
   /** ISO 8601, UTC. */
   readonly date: string | null;
+  /** The msg-ids of References, else of In-Reply-To, oldest first. */
+  readonly references: readonly string[];
+  /** Address in Return-Path (RFC 5321 section 4.4): empty for the null sender of a bounce; null where the field is missing. */
+  readonly returnPath: string | null;
+  /** Addresses the mail was delivered to, as the servers noted it: Delivered-To, X-Original-To, Envelope-To, X-Envelope-To. */
+  readonly deliveredTo: readonly string[];
+  /** Auto-Submitted (RFC 3834 section 5): `auto-replied`, in lower case, without parameters. */
+  readonly autoSubmitted: string | null;
+  /** Precedence, in lower case: `bulk`, `list`, `junk`. */
+  readonly precedence: string | null;
+  /** List-Id (RFC 2919), or what another List- field (RFC 2369) says; null for what came through no list. */
+  readonly list: string | null;
+  /** X-Auto-Response-Suppress of Exchange, in lower case. */
+  readonly autoResponseSuppress: string | null;
+  /** Content-Type of the whole message, in lower case, without parameters. */
+  readonly contentType: string | null;
+  /** Authentication-Results (RFC 8601) as they stand, topmost first: the first are of the servers nearest to us. */
+  readonly authenticationResults: readonly string[];
 };
 
 /** A leaf of the MIME tree (RFC 2045/2046), after unpacking; or the text the parser made of the bodies. */

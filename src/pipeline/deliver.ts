@@ -1,8 +1,9 @@
 /** The step that hands a document's result to one sink and keeps the receipt. */
 import { permanent } from "../base/errors.ts";
-import type { Delivered, Delivery } from "../sink/sink.ts";
+import type { Entry } from "../sink/delivery.ts";
+import type { Delivery } from "../sink/sink.ts";
 import type { ResultRecord } from "../store/record.ts";
-import { type Opened, openDocument } from "./document.ts";
+import { type Opened, openDocument, skippedOf } from "./document.ts";
 import type { Step } from "./step.ts";
 
 /** The key of a delivery, the same at every repetition: `<message>.<position>.<sink>`. */
@@ -26,8 +27,11 @@ export const deliver: Step = async (task, works, signal) => {
     throw permanent("deliver.no-result", `the ledger has no result for document ${document}`, "restore the ledger from a backup");
   const opened = await openDocument(document, works);
   const arrivals = await works.ledger.arrivals(opened.message.id);
+  const tasks = await works.ledger.tasks(opened.message.id);
+  const extraction = tasks.find(({ kind, subject }) => kind === "extract" && subject === document);
   const invoices = (await works.services.get(result.service)?.mapping.apply(result.data)) ?? [];
-  const delivery = deliveryOf(key, opened, { ...result, invoices }, arrivals[0]?.origin.mailbox ?? "");
+  const skipped = new Set(skippedOf(extraction?.memo ?? null));
+  const delivery = deliveryOf(key, opened, { ...result, invoices }, arrivals[0]?.origin.mailbox ?? "", skipped);
   const receipt = await sink.deliver(delivery, key, signal);
   return { is: "done", growth: { receipt: { key, document, sink: name, receipt } } };
 };
@@ -35,30 +39,36 @@ export const deliver: Step = async (task, works, signal) => {
 function deliveryOf(
   key: string,
   { record, message, parts, document }: Opened,
-  result: ResultRecord & Pick<Delivered, "invoices">,
+  result: ResultRecord & Pick<Entry, "invoices">,
   mailbox: string,
+  skipped: ReadonlySet<string>,
 ): Delivery {
   const { messageId, from, to, subject, date } = document.facts;
   return {
     body: {
       format: "billhook.delivery/v1",
       id: key,
-      message: { id: message.id, mailbox, messageId, from, to, subject, date },
+      per: "document",
+      message: { id: message.id, mailbox, messageId, from, to, subject, date, receivedAt: message.receivedAt },
       document: {
         id: record.id,
         position: record.position,
-        parts: parts.map(({ id, filename, contentType, size, sha256 }) => ({ id, filename, contentType, size, sha256 })),
+        parts: parts.map(({ id, filename, contentType, size, sha256 }) => ({ id, filename, contentType, size, sha256, submitted: !skipped.has(id) })),
       },
       extraction: {
         service: result.service,
+        status: "read",
         runId: result.runId,
+        runs: result.runId === null ? [] : [result.runId],
         credits: result.credits,
         reasoning: result.reasoning,
         review: result.review,
+        fault: null,
       },
       invoices: result.invoices,
       data: result.data,
     },
+    facts: document.facts,
     attachments: document.parts.filter((_, index) => parts[index]?.role === "attachment"),
     raw: document.raw,
   };

@@ -2,7 +2,7 @@
 import { permanent } from "../base/errors.ts";
 import type { Document, Extractor } from "../extractor/extractor.ts";
 import { type Part, type Piece, typeOf } from "../message/message.ts";
-import type { DocumentRecord } from "../store/record.ts";
+import type { DocumentRecord, TaskMemo } from "../store/record.ts";
 import type { MessageRecord, Spool } from "../store/store.ts";
 import type { Works } from "./step.ts";
 
@@ -61,6 +61,12 @@ export async function openDocument(id: string, works: Pick<Works, "ledger" | "sp
       parts: parts.map((part) => pieceOf(part, works.spool)),
     },
   };
+}
+
+/** The ids of the parts that the service was not given, as the memo of the document's run says. Pure. */
+export function skippedOf(memo: TaskMemo | null): readonly string[] {
+  const skipped = memo?.skipped;
+  return Array.isArray(skipped) ? skipped.filter((id) => typeof id === "string") : [];
 }
 
 function rawPiece(message: MessageRecord, spool: Spool): Piece {

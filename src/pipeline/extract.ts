@@ -3,7 +3,7 @@ import { asFault, Fault, permanent } from "../base/errors.ts";
 import type { Progress } from "../extractor/extractor.ts";
 import type { Outcome, RunRecord, TaskMemo } from "../store/record.ts";
 import { deliveryKey } from "./deliver.ts";
-import { openDocument } from "./document.ts";
+import { openDocument, skippedOf } from "./document.ts";
 import { tooBig } from "./limits.ts";
 import { retry } from "./retry.ts";
 import type { Step } from "./step.ts";
@@ -20,6 +20,8 @@ export const extract: Step = async (task, works, signal) => {
   }
   const { begun, place, memo } = opened(task.memo);
   const { extractor, limits } = service;
+  // Read before the effect: once something is bought, nothing but the save may fail.
+  const [first] = await works.ledger.arrivals(message.id);
   const now = works.clock.now();
   if (extractor.buys(memo) && !place) {
     const size = { bytes: message.size, parts: partsInMessage };
@@ -46,7 +48,6 @@ export const extract: Step = async (task, works, signal) => {
   const underWay = progress.memo === null || extractor.buys(progress.memo) ? null : textOf(progress.memo.runId);
   const run = runOf(progress, memo);
   if (run === null) return placed({ ...outcome, underWay });
-  const [first] = await works.ledger.arrivals(message.id);
   return placed({
     ...outcome,
     underWay,
@@ -81,8 +82,11 @@ function outcomeOf(
   sinks: readonly string[],
 ): Outcome {
   switch (progress.is) {
-    case "going":
-      return { is: "later", at: progress.nextAt, memo: progress.memo, ...noteOf(progress.memo, before) };
+    case "going": {
+      // A poll without news is not told.
+      const news = [...newsOf(progress.memo, before), ...skippedNews(progress.memo, before)];
+      return { is: "later", at: progress.nextAt, memo: progress.memo, ...(news.length === 0 ? { quiet: true } : noteOf(news)) };
+    }
     case "refused":
       return { is: "failed", fault: progress.fault, memo: progress.memo };
     case "halted":
@@ -91,6 +95,7 @@ function outcomeOf(
       return {
         is: "done",
         memo: progress.memo,
+        ...noteOf(skippedNews(progress.memo, before)),
         growth: {
           result: { document: id, service, ...progress.answer },
           tasks: sinks.map((sink) => ({ kind: "deliver", subject: deliveryKey(id, sink) })),
@@ -99,10 +104,24 @@ function outcomeOf(
   }
 }
 
-/** What there is to tell of an effect on the way, for who looks for the mail at the service; a poll without news is not told. Pure. */
-function noteOf(memo: TaskMemo, before: TaskMemo | null): { readonly note: string } | { readonly quiet: true } {
+/** What there is to tell of an effect on the way, for who looks for the mail at the service. */
+function newsOf(memo: TaskMemo, before: TaskMemo | null): readonly string[] {
   const news = ["step", "rowId", "runId", "status"].filter((key) => typeof memo[key] === "string" && memo[key] !== before?.[key]);
-  return news.length === 0 ? { quiet: true } : { note: news.map((key) => `${key} ${String(memo[key])}`).join(", ") };
+  return news.map((key) => `${key} ${String(memo[key])}`);
+}
+
+const MOST_TOLD = 20;
+
+/** Which parts the service was not given, told once. */
+function skippedNews(memo: TaskMemo, before: TaskMemo | null): readonly string[] {
+  const skipped = skippedOf(memo);
+  if (skipped.length === 0 || skipped.join() === skippedOf(before).join()) return [];
+  const more = skipped.length > MOST_TOLD ? `, and ${skipped.length - MOST_TOLD} more` : "";
+  return [`not submitted: part ${skipped.slice(0, MOST_TOLD).join(", part ")}${more}`];
+}
+
+function noteOf(news: readonly string[]): { readonly note?: string } {
+  return news.length === 0 ? {} : { note: news.join(", ") };
 }
 
 /** What the effect bought, or what is known now of what was bought before; null when there is nothing to tell. Pure. */
@@ -110,13 +129,13 @@ export function runOf(progress: Progress, before: TaskMemo | null): Pick<RunReco
   const { memo } = progress;
   const runId = textOf(memo?.runId);
   const possiblyTwice = numberOf(memo?.possiblyTwice);
-  const told = { runId, credits: null, possiblyTwice };
-  if (progress.is === "answered") return { ...told, runId: runId ?? progress.answer.runId, credits: progress.answer.credits };
-  const isNew = runId !== null && runId !== textOf(before?.runId);
-  const isDoubtful = possiblyTwice > numberOf(before?.possiblyTwice) && runId !== null;
+  if (progress.is === "answered") return { runId: runId ?? progress.answer.runId, credits: progress.answer.credits, possiblyTwice };
   // Given up without ever learning an id: it may have been bought all the same, so it counts.
-  const isUnknown = progress.is === "refused" && runId === null && possiblyTwice > 0;
-  return isNew || isDoubtful || isUnknown ? told : null;
+  if (progress.is === "refused" && memo?.perhapsBought === true) return { runId: null, credits: null, possiblyTwice };
+  const credits = progress.credits ?? null;
+  const isNew = runId !== textOf(before?.runId);
+  const isDoubtful = possiblyTwice > numberOf(before?.possiblyTwice);
+  return runId !== null && (isNew || isDoubtful || credits !== null) ? { runId, credits, possiblyTwice } : null;
 }
 
 function textOf(value: unknown): string | null {

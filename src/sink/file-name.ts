@@ -1,6 +1,6 @@
 /** File names from a template: whatever the values are, the result is a relative path that stays below its directory. */
 import { safeSegment } from "../base/files.ts";
-import type { Delivered } from "./sink.ts";
+import { type Delivered, entriesOf } from "./delivery.ts";
 
 /** `{{name}}`, `{{data.total}}`, `{{data.invoices.0.number}}`. */
 const PLACEHOLDER = /\{\{\s*([A-Za-z]+(?:\.[A-Za-z0-9_-]+)*)\s*\}\}/g;
@@ -14,14 +14,16 @@ export function fileName(template: string, delivered: Delivered): string {
     .join("/");
 }
 
-function textOf(name: string, { message, document, data }: Delivered): string {
+function textOf(name: string, delivered: Delivered): string {
+  const { message } = delivered;
+  const [entry] = entriesOf(delivered);
   switch (name) {
     case "message":
       return message.id.slice(0, 16);
     case "position":
-      return String(document.position);
+      return String(entry?.document.position ?? "");
     case "document":
-      return document.id;
+      return entry?.document.id ?? "";
     case "mailbox":
       return message.mailbox;
     case "date":
@@ -33,7 +35,7 @@ function textOf(name: string, { message, document, data }: Delivered): string {
     case "messageId":
       return message.messageId ?? "";
     default:
-      return textAt(data, name.split(".").slice(1));
+      return textAt(entry?.data, name.split(".").slice(1));
   }
 }
 

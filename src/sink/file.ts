@@ -7,10 +7,11 @@ import { getSystemErrorMessage } from "node:util";
 import { Fault, permanent, reasonOf } from "../base/errors.ts";
 import { makeDirectory, safeSegment, writeWhole } from "../base/files.ts";
 import type { Piece } from "../message/message.ts";
+import type { Delivered } from "./delivery.ts";
 import { appendOnce } from "./file-lines.ts";
 import { fileName } from "./file-name.ts";
 import { inTurn } from "./file-turn.ts";
-import type { Delivered, Delivery, Receipt, Sink } from "./sink.ts";
+import type { Delivery, Receipt, Sink } from "./sink.ts";
 
 export type FileSinkOptions = {
   readonly name: string;
@@ -58,7 +59,7 @@ export function createFileSink(options: FileSinkOptions): Sink {
     }
   };
 
-  return { name, deliver, probe };
+  return { name, deliver, probe, destination: ({ body }) => join(directory, fileName(template, body)) };
 }
 
 /** The directory itself, or what stands of the way to it. */

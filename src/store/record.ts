@@ -2,7 +2,8 @@
 import { type Fault, type FaultRecord, recordOf } from "../base/errors.ts";
 import type { Facts, Part } from "../message/message.ts";
 
-export type TaskKind = "split" | "extract" | "deliver" | "settle";
+export const TASK_KINDS = ["split", "extract", "deliver", "settle"] as const;
+export type TaskKind = (typeof TASK_KINDS)[number];
 /** `held`: nothing is wrong, a person has to let it go (`billhook release`). */
 export type TaskStatus = "open" | "done" | "failed" | "held";
 

@@ -39,7 +39,7 @@ export function readsOn(db: Kysely<Tables>): Reads {
       return row === undefined ? null : mailboxOf(row);
     },
 
-    due: async (now, limit, except) => {
+    due: async (now, limit, except, kind) => {
       const rows = await db
         .selectFrom("task")
         .selectAll()
@@ -47,6 +47,7 @@ export function readsOn(db: Kysely<Tables>): Reads {
         .where(mayGoOn)
         .where("due_at", "<=", now.toISOString())
         .$if(except.length > 0, (query) => query.where("id", "not in", [...except]))
+        .$if(kind !== undefined, (query) => query.where("kind", "=", kind ?? ""))
         .orderBy("due_at")
         .orderBy("id")
         .limit(limit)
@@ -54,13 +55,14 @@ export function readsOn(db: Kysely<Tables>): Reads {
       return rows.map(taskOf);
     },
 
-    nextDue: async (except) => {
+    nextDue: async (except, kind) => {
       const row = await db
         .selectFrom("task")
         .select("due_at")
         .where("status", "=", "open")
         .where(mayGoOn)
         .$if(except.length > 0, (query) => query.where("id", "not in", [...except]))
+        .$if(kind !== undefined, (query) => query.where("kind", "=", kind ?? ""))
         .orderBy("due_at")
         .limit(1)
         .executeTakeFirst();

@@ -10,6 +10,7 @@ import type {
   RunRecord,
   Standing,
   Task,
+  TaskKind,
   TaskMemo,
   TaskStatus,
 } from "./record.ts";
@@ -101,13 +102,16 @@ export type Ledger = {
   }) => Promise<Event>;
   readonly swept: (mailbox: string, cursor: CursorRecord, at: Date) => Promise<void>;
 
-  /** Open tasks that are due, longest waiting first, without those in `except`. */
-  readonly due: (now: Date, limit: number, except: readonly number[]) => Promise<readonly Task[]>;
-  /** When the next open task is due; null when there is none. */
-  readonly nextDue: (except: readonly number[]) => Promise<Date | null>;
+  /** Open tasks that are due, longest waiting first, without those in `except`; of one kind, or of all. */
+  readonly due: (now: Date, limit: number, except: readonly number[], kind?: TaskKind) => Promise<readonly Task[]>;
+  /** When the next open task is due, of one kind or of all; null when there is none. */
+  readonly nextDue: (except: readonly number[], kind?: TaskKind) => Promise<Date | null>;
   /** How many open tasks are going well, and how many wait: after a failure, for a limit, or for a paused service. */
   readonly backlog: () => Promise<{ readonly open: number; readonly waiting: number }>;
-  /** Applies an outcome: the task, what grew, the event, and the settle tasks when the list of the message is over. */
+  /**
+   * Applies an outcome: the task, what grew, the event, and the settle tasks when the list of the message is over. A task that a
+   * webhook made due while it was in hand stays due then.
+   */
   readonly save: (task: Task, outcome: Outcome, now: Date) => Promise<Event>;
 
   /** Puts failed tasks back on the list: of the messages whose id begins with `message`, or all of them for null. The mailbox is then told anew. */

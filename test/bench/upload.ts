@@ -1,4 +1,5 @@
 /** What an upload of 100 MB costs in memory: `node test/bench/upload.ts [MB]` prints the growth of RSS in a process of its own. */
+
 import { fork } from "node:child_process";
 import { createReadStream } from "node:fs";
 import { mkdtemp, open, rm } from "node:fs/promises";
@@ -8,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createHttp } from "../../src/base/http.ts";
 import { encode } from "../../src/extractor/cloudsquid-encode.ts";
+import { NO_FACTS } from "../../src/message/facts.ts";
 
 const MB = 1024 * 1024;
 
@@ -43,7 +45,7 @@ async function upload(path: string, port: string, size: number): Promise<void> {
     {
       id: "1",
       message: "0".repeat(64),
-      facts: { messageId: null, subject: null, from: [], to: [], date: null },
+      facts: NO_FACTS,
       raw: piece,
       parts: [piece],
       whole: true,

@@ -4,8 +4,9 @@ import { appendFile, mkdir, readdir, readFile, rm, truncate, unlink, writeFile }
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { Fault } from "../../src/base/errors.ts";
+import type { Delivered } from "../../src/sink/delivery.ts";
 import { createFileSink, type FileSinkOptions } from "../../src/sink/file.ts";
-import type { Delivered, Sink } from "../../src/sink/sink.ts";
+import type { Sink } from "../../src/sink/sink.ts";
 import { delivery, MESSAGE, piece } from "../sink/deliveries.ts";
 import { guardedDirectory, makeReadOnly, makeWritable, noDisk, smallDisk, temporaryDirectory } from "../store/disk.ts";
 

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Delivered } from "../../src/sink/sink.ts";
+import type { Delivered, Entry } from "../../src/sink/delivery.ts";
 import { requireDovecot } from "../servers/dovecot.ts";
 import type { Billhook, LogLine } from "../servers/process.ts";
 import { type Counts, fixtures, type Stage, startStage } from "./stage.ts";
@@ -26,7 +26,7 @@ const termsOf = ({
   tax,
   gross,
   iban,
-}: Delivered["invoices"][number]["invoice"]): Expected => ({
+}: Entry["invoices"][number]["invoice"]): Expected => ({
   invoice_number: number,
   issue_date: issueDate,
   due_date: dueDate,
@@ -106,7 +106,7 @@ describe.skipIf(missing !== null)(`billhook run with Extend${missing === null ? 
     const written = await stage.written();
     expect([...written.keys()].sort()).toEqual(done.map(({ raw }) => `${sha256(raw).slice(0, 16)}-1.json`).sort());
     for (const { name, raw, expected } of done) {
-      const body = JSON.parse(written.get(`${sha256(raw).slice(0, 16)}-1.json`) ?? "{}") as Delivered;
+      const body = JSON.parse(written.get(`${sha256(raw).slice(0, 16)}-1.json`) ?? "{}") as Delivered & Entry;
       expect(
         body.invoices.map(({ invoice }) => termsOf(invoice)),
         name,

@@ -1,7 +1,9 @@
 /** Documents made by hand, and a clock the test moves. */
+
 import { createHash } from "node:crypto";
 import type { Clock } from "../../src/base/clock.ts";
 import type { Document } from "../../src/extractor/extractor.ts";
+import { NO_FACTS } from "../../src/message/facts.ts";
 import type { Piece } from "../../src/message/message.ts";
 
 export function piece(id: string, filename: string, contentType: string, content: string | Uint8Array, chunk = 1_000): Piece {
@@ -24,7 +26,7 @@ export function documentOf(...parts: readonly Piece[]): Document {
   return {
     id: `${raw.sha256}.1`,
     message: raw.sha256,
-    facts: { messageId: null, subject: null, from: [], to: [], date: null },
+    facts: NO_FACTS,
     raw,
     parts,
     whole: true,

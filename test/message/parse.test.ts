@@ -4,6 +4,7 @@ import { Readable } from "node:stream";
 import fc from "fast-check";
 import { MailParser } from "mailparser";
 import { afterEach, describe, expect, test } from "vitest";
+import { NO_FACTS } from "../../src/message/facts.ts";
 import type { Keep, Split } from "../../src/message/message.ts";
 import { type Limits, parse } from "../../src/message/parse.ts";
 
@@ -82,6 +83,8 @@ describe("the tree", () => {
   test("a forwarded mail is a part, and its bodies and attachments are parts within it", async () => {
     const found = await split(FORWARD);
     expect(found.facts).toEqual({
+      ...NO_FACTS,
+      contentType: expect.any(String),
       messageId: "<outer@x.example>",
       subject: "Fwd: Rechnung für März",
       from: [{ name: "Ada", address: "ada@x.example" }],
@@ -177,9 +180,50 @@ describe("names and fields", () => {
     expect(found.facts.from).toEqual([{ name: "Müller", address: "m@x.example" }]);
     expect(found.parts[0]?.filename).toBe("März.pdf");
   });
+  test("who it came by, and whether a machine or a list sent it", async () => {
+    const { facts } = await split(`Return-Path: <bounce+1@seilerei.example>
+Delivered-To: invoices+de@buyer.example
+X-Original-To: invoices@buyer.example
+Authentication-Results: mx.buyer.example;
+ dkim=pass header.d=seilerei.example;
+ dmarc=pass header.from=seilerei.example
+Authentication-Results: elsewhere.example; dkim=fail
+From: a@seilerei.example
+Reply-To: Buchhaltung <b@seilerei.example>
+Cc: c@buyer.example
+References: <1@x>
+ <2@x>
+In-Reply-To: <2@x>
+Auto-Submitted: Auto-Generated; owner-email="x"
+Precedence: Bulk
+List-Id: Angebote <offers.seilerei.example>
+X-Auto-Response-Suppress: All
+Content-Type: Text/Plain; charset=utf-8
+
+hello`);
+    expect(facts).toMatchObject({
+      returnPath: "bounce+1@seilerei.example",
+      deliveredTo: ["invoices+de@buyer.example", "invoices@buyer.example"],
+      authenticationResults: [
+        "mx.buyer.example; dkim=pass header.d=seilerei.example; dmarc=pass header.from=seilerei.example",
+        "elsewhere.example; dkim=fail",
+      ],
+      replyTo: [{ name: "Buchhaltung", address: "b@seilerei.example" }],
+      cc: [{ name: "", address: "c@buyer.example" }],
+      references: ["<1@x>", "<2@x>"],
+      autoSubmitted: "auto-generated",
+      precedence: "bulk",
+      list: "Angebote <offers.seilerei.example>",
+      autoResponseSuppress: "all",
+      contentType: "text/plain",
+    });
+    const bounce = await split("Return-Path: <>\nIn-Reply-To: <9@x>\nList-Unsubscribe: <https://x.example/>\n\nx");
+    expect(bounce.facts).toMatchObject({ returnPath: "", references: ["<9@x>"], list: "<https://x.example/>", contentType: null });
+  });
+
   test("what is missing is null, not invented", async () => {
     const found = await split("Date: the other day\nContent-Type: text/plain\n\nhello");
-    expect(found.facts).toEqual({ messageId: null, subject: null, from: [], to: [], date: null });
+    expect(found.facts).toEqual({ ...NO_FACTS, contentType: expect.anything() });
     expect((await split("Subject: x\n\nhello")).facts.date).toBeNull();
   });
   test.each([

@@ -1,4 +1,5 @@
 /** One task, one effect, one save: the life of a message through a real ledger and spool, and everything that can stop it. */
+
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import Database from "better-sqlite3";
@@ -8,6 +9,7 @@ import type { Progress } from "../../src/extractor/extractor.ts";
 import { advance } from "../../src/pipeline/pipeline.ts";
 import { receive } from "../../src/pipeline/receive.ts";
 import type { Works } from "../../src/pipeline/step.ts";
+import { entriesOf } from "../../src/sink/delivery.ts";
 import { LEDGER_FILE } from "../../src/store/sql.ts";
 import { testClock } from "../extractor/documents.ts";
 import { temporaryDirectory } from "../store/disk.ts";
@@ -96,7 +98,7 @@ describe("the life of a message", () => {
     expect(documents.length).toBeGreaterThan(1);
     for (const document of documents) expect(document).toMatchObject({ whole: false, parts: [expect.any(String)] });
     for (const { given } of [one, two])
-      expect(given.map(({ delivery }) => delivery.body.document.id)).toEqual(documents.map(({ id }) => id));
+      expect(given.map(({ delivery }) => entriesOf(delivery.body)[0]?.document.id)).toEqual(documents.map(({ id }) => id));
     expect(invoices.told).toHaveLength(1);
     await works.ledger.close();
   });

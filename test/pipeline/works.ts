@@ -57,6 +57,7 @@ export function sinkOf(name: string, deliver: (delivery: Delivery, call: number)
       deliver(delivery, given.length);
       return { path: `/out/${key}` };
     },
+    destination: () => name,
     probe: async () => ({ said: "ok" }),
   };
   return { sink, given };

@@ -1,7 +1,9 @@
 /** Deliveries made by hand. */
 import { createHash } from "node:crypto";
+import { NO_FACTS } from "../../src/message/facts.ts";
 import type { Piece } from "../../src/message/message.ts";
-import type { Delivered, Delivery } from "../../src/sink/sink.ts";
+import type { Delivered } from "../../src/sink/delivery.ts";
+import type { Delivery } from "../../src/sink/sink.ts";
 
 export const MESSAGE = "5d41402abc4b2a76b9719d911017c592ae3b0c44298fc1c149afbf4c8996fb92";
 
@@ -31,6 +33,7 @@ export function delivery(key: string, { subject = "Rechnung", data = { total: "1
   const body: Delivered = {
     format: "billhook.delivery/v1",
     id: key,
+    per: "document",
     message: {
       id: MESSAGE,
       mailbox: "invoices",
@@ -39,15 +42,32 @@ export function delivery(key: string, { subject = "Rechnung", data = { total: "1
       to: [],
       subject,
       date: "2026-03-02T10:00:00.000Z",
+      receivedAt: "2026-03-02T10:00:05.000Z",
     },
     document: {
       id: `${MESSAGE}.1`,
       position: 1,
-      parts: attachments.map(({ id, filename, contentType, size, sha256 }) => ({ id, filename, contentType, size, sha256 })),
+      parts: attachments.map(({ id, filename, contentType, size, sha256 }) => ({
+        id,
+        filename,
+        contentType,
+        size,
+        sha256,
+        submitted: true,
+      })),
     },
-    extraction: { service: "cloudsquid", runId: "run", credits: null, reasoning: null, review: null },
+    extraction: {
+      service: "cloudsquid",
+      status: "read",
+      runId: "run",
+      runs: ["run"],
+      credits: null,
+      reasoning: null,
+      review: null,
+      fault: null,
+    },
     invoices: [],
     data,
   };
-  return { body, attachments, raw: piece("raw", "raw.eml", "raw") };
+  return { body, facts: NO_FACTS, attachments, raw: piece("raw", "raw.eml", "raw") };
 }

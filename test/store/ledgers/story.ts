@@ -1,7 +1,8 @@
 /** A little of everything a ledger can hold, told through its own methods, and a ledger read out whole. */
 import { createHash } from "node:crypto";
 import { Fault, permanent, recordOf } from "../../../src/base/errors.ts";
-import type { Part } from "../../../src/message/message.ts";
+import { NO_FACTS } from "../../../src/message/facts.ts";
+import type { Facts, Part } from "../../../src/message/message.ts";
 import type { Outcome, Task, TaskKind } from "../../../src/store/record.ts";
 import type { Ledger } from "../../../src/store/store.ts";
 
@@ -40,7 +41,8 @@ export const parts: readonly Part[] = [
   },
 ];
 
-export const facts = {
+export const facts: Facts = {
+  ...NO_FACTS,
   messageId: "<1@seilerei.example>",
   subject: "Rechnung RE-2026-0815 🧾",
   from: [{ name: "Seilerei Kronau", address: "rechnung@seilerei.example" }],
