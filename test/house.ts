@@ -46,6 +46,7 @@ const DOORS: Readonly<Record<string, RegExp>> = {
   jsonata: /^src\/mapping\//,
   unpdf: /^src\/invoice\//,
   "fast-xml-parser": /^src\/invoice\/xml\.ts$/,
+  nodemailer: /^src\/sink\/smtp[^/]*\.ts$/,
   "file-type": /^src\/message\/sniff\.ts$/,
   "hoodiecrow-imap": /^src\/sandbox\/mailserver\.ts$/,
   "smtp-server": /^src\/sandbox\/mailserver\.ts$/,
