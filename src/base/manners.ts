@@ -78,8 +78,8 @@ type Lane = Watch & {
 const TROUBLE = new Set(["http.interrupted", "http.ambiguous"]);
 
 /**
- * The same calls, first come first served within their category. Two more temporary Faults, with `retryAt`, both thrown before
- * anything is sent and no failure of what was to be sent:
+ * The same calls, first come first served within their category. Besides `http.stopped` two more temporary Faults, with `retryAt`, all
+ * thrown before anything is sent and no failure of what was to be sent:
  * - `http.rate-limited`: a 429 or 503 with Retry-After or X-RateLimit-Reset closed the category.
  * - `http.resting`: too many failures in a row, of one category (5xx, no complete answer) or of the service (no connection). When the
  *   rest is over exactly one call is let through: its answer ends the rest, its failure doubles it. Each category is counted by
@@ -120,6 +120,10 @@ export function mannered(http: Http, options: MannersOptions, clock: Clock): Htt
     return new Fault(code, `${name} ${why}; next try at ${retryAt.toISOString()}`, { retryAt, blameless: true });
   }
 
+  function unsent(why: string): Fault {
+    return new Fault("http.stopped", `${name}: ${why} before it was sent`, { retryAt: clock.now(), blameless: true });
+  }
+
   /** Why a call cannot be made now; null when it can. */
   function obstacle(lane: Lane): Fault | null {
     if (lane.closedUntil > now()) {
@@ -149,8 +153,8 @@ export function mannered(http: Http, options: MannersOptions, clock: Clock): Htt
       const waitMs = Math.min(lane.freeAt - now(), lane.intervalMs);
       if (waitMs > 0) await clock.sleep(waitMs, away.signal);
       const refusal = away.signal.aborted ? null : ((await options.mayCall?.(lane.category)) ?? null);
-      if (signal.aborted || closed) throw new Fault("http.stopped", `${name}: stopped before it was sent`);
-      if (away.signal.aborted) throw obstacle(lane) ?? new Fault("http.stopped", `${name}: put off before it was sent`);
+      if (signal.aborted || closed) throw unsent("stopped");
+      if (away.signal.aborted) throw obstacle(lane) ?? unsent("put off");
       if (refusal !== null) throw refusal;
       lane.freeAt = now() + lane.intervalMs;
     } finally {

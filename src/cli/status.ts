@@ -34,9 +34,11 @@ export async function status(options: Options, { out }: Terminal): Promise<numbe
     const stuck = (await ledger.summaries(LISTED, "stuck")).map(brief);
     const unreadable = await ledger.unreadable();
     const paused = await ledger.paused();
-    const spending = await ledger.spending(new Date(Math.floor(now.getTime() / DAY_MS) * DAY_MS));
+    const today = new Date(Math.floor(now.getTime() / DAY_MS) * DAY_MS).toISOString().slice(0, 10);
+    const week = await ledger.spending(new Date(Date.parse(today) - 6 * DAY_MS));
+    const spending = week.filter(({ day }) => day === today);
     if (options.json) {
-      out(JSON.stringify({ alive: ailments.length === 0, ailments, troubles, counts, paused, spending, stuck, unreadable }));
+      out(JSON.stringify({ alive: ailments.length === 0, ailments, troubles, counts, paused, spending, week, stuck, unreadable }));
       return EXIT.done;
     }
     for (const ailment of ailments) out(`daemon    ${ailment}`);
@@ -45,11 +47,10 @@ export async function status(options: Options, { out }: Terminal): Promise<numbe
       out(`trouble   ${mailbox}: ${[trouble.message, trouble.advice].filter(Boolean).join(" ")}`);
     out(`messages  ${counts.messages}`);
     out(`tasks     ${counts.open} open, ${counts.done} done, ${counts.failed} failed, ${counts.held} held`);
-    for (const { service, mailbox, runs, credits, possiblyTwice } of spending) {
+    for (const { day, service, mailbox, runs, credits, possiblyTwice } of week) {
       const price = credits === null ? "" : `, ${credits} credits`;
-      out(
-        `today     ${service}: ${runs} runs${price} for ${mailbox}${possiblyTwice === 0 ? "" : `, ${possiblyTwice} possibly bought twice`}`,
-      );
+      const doubt = possiblyTwice === 0 ? "" : `, ${possiblyTwice} possibly bought twice`;
+      out(`${day === today ? "today     " : `${day} `}${service}: ${runs} runs${price} for ${mailbox}${doubt}`);
     }
     for (const { service, since, why } of paused)
       out(`paused    ${service} since ${since}: ${why} - \`billhook resume ${service}\` goes on`);

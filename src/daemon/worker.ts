@@ -1,14 +1,14 @@
-/** The worker: takes the tasks that are due, a few at a time, and takes each one effect further. */
+/** The worker: takes the tasks that are due, a few of each kind at a time, and takes each one effect further. */
 import type { Clock } from "../base/clock.ts";
 import { asFault } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { advance } from "../pipeline/pipeline.ts";
 import type { Works } from "../pipeline/step.ts";
-import type { Event, Task } from "../store/record.ts";
+import { type Event, TASK_KINDS, type Task, type TaskKind } from "../store/record.ts";
 
 export type WorkerOptions = {
   readonly works: Works;
-  /** Tasks in hand at once. */
+  /** Tasks of one kind in hand at once: a service that hangs must not hold up splitting and delivering, nor a sink the service. */
   readonly concurrency: number;
   readonly tell: (event: Event) => void;
   readonly log: Logger;
@@ -32,7 +32,7 @@ const NAP_MS = 2_000;
 
 export function createWorker({ works, concurrency, tell, log, clock }: WorkerOptions): Worker {
   let wake = () => {};
-  const inHand = new Map<number, Promise<void>>();
+  const inHand = new Map<number, { readonly kind: TaskKind; readonly work: Promise<void> }>();
   let broken: unknown;
 
   const take = (task: Task, abandon: AbortSignal) => {
@@ -47,7 +47,26 @@ export function createWorker({ works, concurrency, tell, log, clock }: WorkerOpt
         inHand.delete(task.id);
         wake();
       });
-    inHand.set(task.id, work);
+    inHand.set(task.id, { kind: task.kind, work });
+  };
+
+  const handsOn = (kind: TaskKind) => [...inHand].flatMap(([id, held]) => (held.kind === kind ? [id] : []));
+
+  const takeDue = async (kind: TaskKind, abandon: AbortSignal): Promise<boolean> => {
+    const held = handsOn(kind);
+    const due = held.length < concurrency ? await works.ledger.due(clock.now(), concurrency - held.length, held, kind) : [];
+    for (const task of due) take(task, abandon);
+    return due.length > 0;
+  };
+
+  /** When there is something to do of a kind that has a hand free. */
+  const nextDue = async (): Promise<number> => {
+    const moments = TASK_KINDS.map(async (kind) => {
+      const held = handsOn(kind);
+      const next = held.length < concurrency ? await works.ledger.nextDue(held, kind) : null;
+      return next?.getTime() ?? Number.POSITIVE_INFINITY;
+    });
+    return Math.min(...(await Promise.all(moments)));
   };
 
   const nap = async (stop: AbortSignal) => {
@@ -56,8 +75,7 @@ export function createWorker({ works, concurrency, tell, log, clock }: WorkerOpt
     wake = ring;
     stop.addEventListener("abort", ring, { once: true });
     if (stop.aborted) ring();
-    const next = inHand.size < concurrency ? await works.ledger.nextDue([...inHand.keys()]) : null;
-    const dueMs = next === null ? NAP_MS : next.getTime() - clock.now().getTime();
+    const dueMs = (await nextDue()) - clock.now().getTime();
     await clock.sleep(Math.min(NAP_MS, Math.max(0, dueMs)), alarm.signal);
     stop.removeEventListener("abort", ring);
   };
@@ -71,11 +89,10 @@ export function createWorker({ works, concurrency, tell, log, clock }: WorkerOpt
   const run: Worker["run"] = async (stop, abandon, untilDrained) => {
     while (!stop.aborted && broken === undefined) {
       try {
-        const free = concurrency - inHand.size;
-        const due = free > 0 ? await works.ledger.due(clock.now(), free, [...inHand.keys()]) : [];
-        for (const task of due) take(task, abandon);
-        if (due.length === 0 && inHand.size === 0 && untilDrained?.() && (await isDrained())) return;
-        if (due.length < free || free === 0) await nap(stop);
+        let took = false;
+        for (const kind of TASK_KINDS) if (await takeDue(kind, abandon)) took = true;
+        if (!took && inHand.size === 0 && untilDrained?.() && (await isDrained())) return;
+        if (!took) await nap(stop);
       } catch (thrown) {
         const fault = asFault(thrown);
         if (!fault.temporary) throw fault;
@@ -83,7 +100,7 @@ export function createWorker({ works, concurrency, tell, log, clock }: WorkerOpt
         await clock.sleep(NAP_MS, stop);
       }
     }
-    await Promise.all(inHand.values());
+    await Promise.all([...inHand.values()].map(({ work }) => work));
     if (broken !== undefined) throw broken;
   };
 

@@ -2,7 +2,7 @@
 import { Fault, permanent } from "../base/errors.ts";
 import { type HttpResponse, retryAfter } from "../base/http.ts";
 import type { Answer } from "./extractor.ts";
-import { type JsonObject, object, parsedObject, shortText } from "./json.ts";
+import { isStructured, type JsonObject, object, parsedObject, shortText } from "./json.ts";
 
 export type Judged =
   | { readonly is: "answer"; readonly json: JsonObject }
@@ -74,7 +74,7 @@ export function readRow(json: JsonObject): Row {
   const absent = json.status === undefined || json.status === null || json.status === "";
   // `result` is what the service's older API called the data.
   const found = json.data ?? json.result;
-  const data = typeof found === "object" && found !== null ? object(found) : null;
+  const data = isStructured(found) ? found : null;
   const isRow = !Array.isArray(json) && (!absent || "data" in json || "result" in json);
   const status = absent ? "absent" : word === "done" || word === "error" || word === "pending" ? word : "other";
   return { status, given, isRow, data, json };

@@ -9,8 +9,8 @@ export type Judged =
   | { readonly is: "refused"; readonly fault: Fault }
   /** The account is blocked or out of credits. */
   | { readonly is: "halted"; readonly fault: Fault }
-  /** What was asked for may have been done: a 2xx nobody can read, an error of the server, or one it calls passing. */
-  | { readonly is: "unclear"; readonly fault: Fault };
+  /** What was asked for may have been done. `withError`: an error of the server, or one it calls passing; else no answer anybody can read. */
+  | { readonly is: "unclear"; readonly withError: boolean; readonly fault: Fault };
 
 /** Judges a response to `call` (`extend: POST /extract_runs`); throws a temporary Fault when surely nothing was done and it may be asked again. */
 export function judge(call: string, response: HttpResponse, now: Date): Judged {
@@ -29,7 +29,7 @@ export function judge(call: string, response: HttpResponse, now: Date): Judged {
   }
   if (status === 429) throw new Fault("extend.rate-limited", message, { retryAt });
   if (status >= 500 || status === 408 || status === 425 || error.retryable) {
-    return { is: "unclear", fault: new Fault("extend.unavailable", message, { retryAt }) };
+    return { is: "unclear", withError: true, fault: new Fault("extend.unavailable", message, { retryAt }) };
   }
   if (status < 400) throw new Fault("extend.redirected", message, { advice: "check url; redirects are not followed" });
   if (status === 404) return { is: "refused", fault: permanent("extend.not-found", message, "check url, workspace and extractor.id") };
@@ -40,8 +40,8 @@ function parsed(call: string, response: HttpResponse): Judged {
   const json = parsedObject(response.text());
   if (json !== null) return { is: "answer", json };
   const type = shortText(response.headers["content-type"], 60) ?? "no type";
-  const message = `${call} was answered ${response.status} with ${type}, expected a JSON object`;
-  return { is: "unclear", fault: new Fault("extend.unexpected", message) };
+  const message = `${call} was answered ${response.status} with ${type}, expected a JSON object, not nested too deep`;
+  return { is: "unclear", withError: false, fault: new Fault("extend.unexpected", message) };
 }
 
 /** The fault for an answer that is JSON and not what was asked for; an error in it is told. */

@@ -14,6 +14,8 @@ export type ApiOptions = {
   readonly apiKey: string;
   /** Only a key of an organization needs it. */
   readonly workspace: string | null;
+  /** Whose runs are listed; without one, those of all. */
+  readonly extractor: { readonly id: string } | null;
 };
 
 export type Api = {
@@ -34,6 +36,10 @@ export type Found = { readonly is: "found"; readonly runs: readonly string[]; re
 /** `category`: the rate limit it falls under. GUESS: that an upload falls under WRITE. */
 type Sent = { readonly body: HttpBody; readonly type: string; readonly category: "write" | "run" };
 
+/** The longest answers: to what makes or changes something, and to what gives a run with all it found, or a page of runs. */
+const SHORT_BYTES = 1_000_000;
+const LONG_BYTES = 8_000_000;
+
 const PAGE = 100;
 const MOST_PAGES = 50;
 
@@ -50,7 +56,13 @@ export function createApi(options: ApiOptions, deps: { readonly clock: Clock; re
       ...(sent ? { "content-type": sent.type } : {}),
     };
     const response = await deps.http.call(
-      { method, url: `${base}${path}`, headers, ...(sent ? { body: sent.body, category: sent.category } : {}) },
+      {
+        method,
+        url: `${base}${path}`,
+        headers,
+        maxResponseBytes: method === "GET" || path === "/extract" ? LONG_BYTES : SHORT_BYTES,
+        ...(sent ? { body: sent.body, category: sent.category } : {}),
+      },
       signal,
     );
     return judge(place(method, path), response, deps.clock.now());
@@ -67,7 +79,7 @@ export function createApi(options: ApiOptions, deps: { readonly clock: Clock; re
       const category = path === "/extract" || path === "/extract_runs" ? "run" : "write";
       return await ask("POST", path, signal, { body: Buffer.from(JSON.stringify(body)), type: "application/json", category });
     } catch (thrown) {
-      if (thrown instanceof Fault && thrown.code === "http.ambiguous") return { is: "unclear", fault: thrown };
+      if (thrown instanceof Fault && thrown.code === "http.ambiguous") return { is: "unclear", withError: false, fault: thrown };
       throw thrown;
     }
   }
@@ -77,11 +89,15 @@ export function createApi(options: ApiOptions, deps: { readonly clock: Clock; re
     let token = "";
     for (let page = 0; page < MOST_PAGES; page += 1) {
       const query = new URLSearchParams({ sortBy: "createdAt", sortDir: "desc", maxPageSize: String(PAGE) });
+      if (options.extractor !== null) query.set("extractorId", options.extractor.id);
       if (token !== "") query.set("nextPageToken", token);
       const judged = await read(`/extract_runs?${query}`, signal);
       if (judged.is !== "answer") return judged;
-      const { data, nextPageToken } = judged.json;
+      const { data } = judged.json;
       if (!Array.isArray(data)) throw unexpected(place("GET", "/extract_runs"), judged.json, "a list of runs");
+      const next = judged.json.nextPageToken ?? "";
+      // Taken for the last page it would prove that a run is not there.
+      if (typeof next !== "string") throw unexpected(place("GET", "/extract_runs"), judged.json, "a nextPageToken that is text");
       runs.unshift(
         ...data
           .map((run) => idIfOurs(run, key))
@@ -89,9 +105,8 @@ export function createApi(options: ApiOptions, deps: { readonly clock: Clock; re
           .reverse(),
       );
       const reached = Date.parse(String(object(data.at(-1)).createdAt));
-      const last = typeof nextPageToken !== "string" || nextPageToken === "";
-      if (last || reached < since.getTime()) return { is: "found", runs, all: true };
-      token = nextPageToken;
+      if (next === "" || reached < since.getTime()) return { is: "found", runs, all: true };
+      token = next;
     }
     return { is: "found", runs, all: false };
   }

@@ -1,7 +1,7 @@
 /** Extend's extract run: what is written into the order of one, and what the record of one says. Pure. */
 import { Fault, permanent } from "../base/errors.ts";
 import type { Answer } from "./extractor.ts";
-import { idOf, type JsonObject, object, shortText } from "./json.ts";
+import { idOf, isStructured, type JsonObject, object, shortText } from "./json.ts";
 
 export type RunOptions = {
   readonly name: string;
@@ -57,68 +57,74 @@ export function idIfOurs(summary: unknown, key: string): string | null {
   return object(run.metadata)[KEY] === key ? idOf(run.id) : null;
 }
 
+/** `credits`: what the run cost, as far as its record says. */
 export type Outcome =
-  | { readonly is: "waiting"; readonly status: string; readonly pending: boolean }
+  /** The record is not what was asked for; `expected` is missing in it. */
+  | { readonly is: "unexpected"; readonly expected: string }
+  | { readonly is: "waiting"; readonly status: string; readonly pending: boolean; readonly credits: number | null }
   | { readonly is: "answered"; readonly status: string; readonly answer: Answer }
-  | { readonly is: "out of credits"; readonly fault: Fault }
+  | { readonly is: "out of credits"; readonly fault: Fault; readonly credits: number | null }
   /** `again`: the service failed, not the document; a new run may succeed. */
-  | { readonly is: "failed"; readonly again: boolean; readonly fault: Fault };
+  | { readonly is: "failed"; readonly again: boolean; readonly fault: Fault; readonly credits: number | null };
 
 /** GUESS: the service does not say after which failures a new run makes sense. */
 const AGAIN = new Set(["INTERNAL_ERROR", "PRE_PROCESSING_FAILURE", "POST_PROCESSING_FAILURE", "PARSING_ERROR"]);
 
-/** What a run's record says; null when it has no status. CANCELLING and whatever is not known yet count as under way. */
-export function outcomeOf(options: Pick<RunOptions, "name" | "output">, runId: string, run: JsonObject): Outcome | null {
+/** What the record of this run says. CANCELLING and whatever is not known yet count as under way. */
+export function outcomeOf(options: Pick<RunOptions, "name" | "output">, runId: string, run: JsonObject): Outcome {
+  if ((run.id ?? runId) !== runId) return { is: "unexpected", expected: "the run that was asked for" };
   const status = shortText(run.status, 40);
+  const credits = creditsOf(run);
   switch (status) {
     case null:
-      return null;
-    case "PROCESSED":
+      return { is: "unexpected", expected: "a status" };
+    case "PROCESSED": {
       if (options.output === "reviewed" && run.reviewed !== true) {
-        return { is: "waiting", status: "PROCESSED, not reviewed", pending: false };
+        return { is: "waiting", status: "PROCESSED, not reviewed", pending: false, credits };
       }
-      return { is: "answered", status, answer: answerOf(runId, run, options.output) };
+      const data = dataOf(run, options.output);
+      if (!isStructured(data)) return { is: "unexpected", expected: "an output that holds fields" };
+      const review = run.reviewed === true ? { reviewed: true, edited: run.edited === true } : null;
+      return { is: "answered", status, answer: { runId, data, credits, reasoning: null, review, raw: run } };
+    }
     case "FAILED":
-      return failureOf(`${options.name}: run ${runId}`, run);
+      return failureOf(`${options.name}: run ${runId}`, run, credits);
     case "CANCELLED":
       return {
         is: "failed",
         again: false,
+        credits,
         fault: permanent("extend.cancelled", `${options.name}: run ${runId} was cancelled`, "`billhook retry` starts a new run"),
       };
     default:
-      return { is: "waiting", status, pending: status === "PENDING" };
+      return { is: "waiting", status, pending: status === "PENDING", credits };
   }
 }
 
-function failureOf(place: string, run: JsonObject): Outcome {
+function failureOf(place: string, run: JsonObject, credits: number | null): Outcome {
   const reason = shortText(run.failureReason, 60) ?? "";
   const said = shortText(run.failureMessage, 300);
   const message = `${place} failed: ${reason || "no reason given"}${said === null ? "" : `: ${said}`}`;
   if (reason === "OUT_OF_CREDITS") {
-    return {
-      is: "out of credits",
-      fault: new Fault("extend.out-of-credits", message, { advice: "add credits at Extend, then resume the service" }),
-    };
+    const advice = "add credits at Extend, then resume the service";
+    return { is: "out of credits", credits, fault: new Fault("extend.out-of-credits", message, { advice }) };
   }
   const code = /^[A-Z][A-Z0-9_]*$/.test(reason) ? reason.toLowerCase().replaceAll("_", "-") : "failed";
-  return { is: "failed", again: AGAIN.has(reason), fault: permanent(`extend.${code}`, message) };
+  return { is: "failed", again: AGAIN.has(reason), credits, fault: permanent(`extend.${code}`, message) };
 }
 
-function answerOf(runId: string, run: JsonObject, wanted: RunOptions["output"]): Answer {
+/** The fields found. */
+function dataOf(run: JsonObject, wanted: RunOptions["output"]): unknown {
   // The service gives `initialOutput` only when it differs from `output` because a person was there.
   const output = { final: run.output, reviewed: run.reviewedOutput ?? run.output, initial: run.initialOutput ?? run.output }[wanted];
+  // Without `value` it is the shape of an older version of the API, which is the fields themselves.
+  return Object.hasOwn(object(output), "value") ? object(output).value : output;
+}
+
+/** `totalCredits` counts the parsing of the files too, which the run ordered by itself: what the document cost in all. */
+function creditsOf(run: JsonObject): number | null {
   const { credits, totalCredits } = object(run.usage);
-  return {
-    runId,
-    // Without `value` it is the shape of an older version of the API, which is the fields themselves.
-    data: Object.hasOwn(object(output), "value") ? object(output).value : (output ?? null),
-    // `totalCredits` counts the parsing of the files too, which the run ordered by itself: what the document cost in all.
-    credits: amount(totalCredits) ?? amount(credits),
-    reasoning: null,
-    review: run.reviewed === true ? { reviewed: true, edited: run.edited === true } : null,
-    raw: run,
-  };
+  return amount(totalCredits) ?? amount(credits);
 }
 
 function amount(value: unknown): number | null {

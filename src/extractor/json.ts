@@ -4,17 +4,29 @@ export type JsonObject = { readonly [field: string]: unknown };
 
 /** The value as an object; what is not one has no fields. */
 export function object(value: unknown): JsonObject {
-  return typeof value === "object" && value !== null ? (value as JsonObject) : {};
+  return isStructured(value) ? value : {};
 }
 
-/** The text as a JSON object or array; null when it is anything else. */
+/** No answer of a service is nested this deep; writing one down again that is far deeper would exhaust the stack. */
+const DEEPEST = 200;
+
+/** The text as a JSON object or array; null when it is anything else, or nested too deep. */
 export function parsedObject(text: string): JsonObject | null {
   try {
     const json: unknown = JSON.parse(text);
-    return typeof json === "object" && json !== null ? (json as JsonObject) : null;
+    return isStructured(json) && !isDeeper(json, DEEPEST) ? json : null;
   } catch {
     return null;
   }
+}
+
+/** Whether the value is an object or a list. */
+export function isStructured(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null;
+}
+
+function isDeeper(value: unknown, most: number): boolean {
+  return isStructured(value) && (most === 0 || Object.values(value).some((one) => isDeeper(one, most - 1)));
 }
 
 /** One line of at most `most` characters; null when it is not text or empty. */

@@ -53,7 +53,14 @@ function deliveryOf(
       document: {
         id: record.id,
         position: record.position,
-        parts: parts.map(({ id, filename, contentType, size, sha256 }) => ({ id, filename, contentType, size, sha256, submitted: !skipped.has(id) })),
+        parts: parts.map(({ id, filename, contentType, size, sha256 }) => ({
+          id,
+          filename,
+          contentType,
+          size,
+          sha256,
+          submitted: !skipped.has(id),
+        })),
       },
       extraction: {
         service: result.service,

@@ -1,6 +1,6 @@
 /** The pipeline: the table of steps, and advance(): one task, one effect, one save. */
-import { asFault, type Fault } from "../base/errors.ts";
-import type { Event, Outcome, Task, TaskKind } from "../store/record.ts";
+import { asFault, type Fault, permanent } from "../base/errors.ts";
+import { type Event, type Outcome, type Task, type TaskKind, UNREADABLE } from "../store/record.ts";
 import { deliver } from "./deliver.ts";
 import { extract } from "./extract.ts";
 import { retry } from "./retry.ts";
@@ -31,6 +31,8 @@ export async function advance(task: Task, works: Works, signal: AbortSignal): Pr
 }
 
 async function effect(task: Task, works: Works, signal: AbortSignal): Promise<Outcome | null> {
+  const { fault } = task;
+  if (fault?.code === UNREADABLE) return { is: "failed", fault: permanent(fault.code, fault.message, fault.advice ?? undefined) };
   try {
     return await steps[task.kind](task, works, signal);
   } catch (thrown) {

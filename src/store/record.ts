@@ -31,6 +31,9 @@ export type Task = {
   readonly updatedAt: string;
 };
 
+/** The code of the fault in a task whose row cannot be read: it is never worked on, only set aside. */
+export const UNREADABLE = "ledger.record";
+
 export type NewTask = Pick<Task, "kind" | "subject">;
 
 /** What one run reads: `<message>.<position>`, and the ids of the parts it is made of. */

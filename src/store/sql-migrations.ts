@@ -169,4 +169,12 @@ const money: Migration = {
   },
 };
 
-export const migrations: Readonly<Record<string, Migration>> = { "0001-first": first, "0002-money": money };
+/** Tasks are taken by kind: fifty thousand that wait to be split must not be passed over to find one to deliver. */
+const kinds: Migration = {
+  up: async (db: Kysely<unknown>) => {
+    const index = db.schema.createIndex("task_kind_due").on("task").columns(["kind", "due_at"]);
+    await index.where(sql.ref("status"), "=", sql.lit("open")).execute();
+  },
+};
+
+export const migrations: Readonly<Record<string, Migration>> = { "0001-first": first, "0002-money": money, "0003-kinds": kinds };

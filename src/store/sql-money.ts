@@ -126,7 +126,7 @@ export function moneyOn(db: Kysely<Tables>): Money {
           .where("kind", "=", "extract")
           .where("status", "=", "open")
           .where("run_id", "=", runId)
-          .where("subject", "in", (e) => e.selectFrom("document").select("id").where("service", "=", service))
+          .where("subject", "in", (e) => e.selectFrom("document").select("document.id").where("document.service", "=", service))
           .executeTakeFirst();
         return numUpdatedRows > 0n ? "due" : "unknown";
       }),

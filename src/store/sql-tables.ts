@@ -2,7 +2,18 @@
 import type { Generated } from "kysely";
 import type { FaultRecord } from "../base/errors.ts";
 import type { Facts, Part } from "../message/message.ts";
-import type { DocumentRecord, Event, ReceiptRecord, ResultRecord, RunRecord, Task, TaskKind, TaskMemo, TaskStatus } from "./record.ts";
+import {
+  type DocumentRecord,
+  type Event,
+  type ReceiptRecord,
+  type ResultRecord,
+  type RunRecord,
+  type Task,
+  type TaskKind,
+  type TaskMemo,
+  type TaskStatus,
+  UNREADABLE,
+} from "./record.ts";
 import type { ArrivalRecord, MailboxRecord, MessageRecord } from "./store.ts";
 
 export type Tables = {
@@ -92,7 +103,22 @@ type Row<T> = { [K in keyof T]: T[K] extends Generated<infer G> ? G : T[K] };
 
 const json = (text: string | null): unknown => (text === null ? null : JSON.parse(text));
 
+/** A row that cannot be read becomes a task that says so: it must not hold up the others. */
 export function taskOf(row: Row<Tables["task"]>): Task {
+  try {
+    return readTask(row);
+  } catch {
+    const fault = {
+      code: UNREADABLE,
+      message: `row ${row.id} of the table task (${row.kind} ${row.subject}) cannot be read`,
+      advice: "restore the ledger from a backup, or mend the row, then run `billhook retry`",
+      temporary: false,
+    };
+    return { ...readTask({ ...row, memo: null, fault: null }), fault };
+  }
+}
+
+function readTask(row: Row<Tables["task"]>): Task {
   return {
     id: row.id,
     kind: row.kind as TaskKind,

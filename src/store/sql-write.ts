@@ -1,6 +1,6 @@
 /** What changes the ledger: each of these is one transaction. */
-import type { Kysely, Transaction } from "kysely";
-import { after, closing, type Event, eventOf, type Growth, type Outcome, type Task } from "./record.ts";
+import { type Kysely, sql, type Transaction } from "kysely";
+import { after, closing, type Event, eventOf, type Growth, type Outcome, type Task, UNREADABLE } from "./record.ts";
 import { pause, recordRun } from "./sql-money.ts";
 import { partRow, type Tables, taskOf } from "./sql-tables.ts";
 import type { CursorRecord, Ledger } from "./store.ts";
@@ -109,8 +109,10 @@ async function save(trx: Transaction<Tables>, task: Task, outcome: Outcome, now:
       status: next.status,
       attempts: next.attempts,
       failing_since: next.failingSince,
-      due_at: next.dueAt,
-      memo: next.memo === null ? null : JSON.stringify(next.memo),
+      // Under way and moved while it was in hand: a webhook (`hear`) told of something the question came too early for.
+      due_at: sql<string>`CASE WHEN run_id IS NULL OR due_at = ${task.dueAt} THEN ${next.dueAt} ELSE min(due_at, ${next.dueAt}) END`,
+      // What cannot be read is kept as it is.
+      ...(task.fault?.code === UNREADABLE ? {} : { memo: next.memo === null ? null : JSON.stringify(next.memo) }),
       fault: next.fault === null ? null : JSON.stringify(next.fault),
       run_id: outcome.underWay ?? null,
       updated_at: next.updatedAt,

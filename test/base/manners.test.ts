@@ -122,7 +122,7 @@ describe("the rate", () => {
     const third = call("run", never, "/third");
     await until(() => sleeping() === 1);
     stop.abort();
-    await expect(second).rejects.toMatchObject({ code: "http.stopped", temporary: true });
+    await expect(second).rejects.toMatchObject({ code: "http.stopped", temporary: true, blameless: true });
     await until(() => sleeping() === 1);
     pass(100);
     await third;
@@ -202,22 +202,62 @@ describe("a service that is down", () => {
   test.each([
     ["500", status(500)],
     ["no answer", (_: Asked, response: ServerResponse) => void response.socket?.destroy()],
-  ])("%s three times in a row: it rests, and says so without asking", async (_, answer) => {
-    const { call, fault, server } = await service(answer);
+  ])("%s three times in a row: that category rests, and says so without asking; the others are asked", async (_, answer) => {
+    const { call, fault, server } = await service((asked, response, nth) => (asked.path === "/fine" ? fine : answer)(asked, response, nth));
     for (let n = 0; n < 3; n += 1) await call("read").catch(() => {});
     const resting = await fault("read");
     expect(resting).toMatchObject({ code: "http.resting", temporary: true, retryAt: new Date(START + 10_050) });
-    expect(resting.message).toBe("squid does not answer since 2026-05-04T10:00:00.000Z; next try at 2026-05-04T10:00:10.050Z");
-    expect(await fault("run"), "the service as a whole").toMatchObject({ code: "http.resting" });
+    expect(resting.message).toBe(
+      'squid fails calls of the kind "read" since 2026-05-04T10:00:00.000Z; next try at 2026-05-04T10:00:10.050Z',
+    );
     expect(server.asked).toHaveLength(3);
+    expect((await call("run", never, "/fine")).status).toBe(200);
+    expect(await fault("read"), "an answer to the others says nothing about it").toMatchObject({ code: "http.resting" });
   });
 
-  test("no connection counts too, and so does a call that times out", async () => {
-    const gone = await service(fine);
-    await gone.server.stop();
-    for (let n = 0; n < 3; n += 1) expect(await gone.fault("read")).toMatchObject({ code: "http.unreachable" });
-    expect(await gone.fault("read")).toMatchObject({ code: "http.resting" });
+  test("orders that fail are counted though questions are answered in between", async () => {
+    const { call, fault, server, pass } = await service((asked, response, nth) =>
+      (asked.path === "/order" ? status(500) : fine)(asked, response, nth),
+    );
+    for (let n = 0; n < 3; n += 1) {
+      expect((await call("run", never, "/order")).status).toBe(500);
+      expect((await call("read", never, "/")).status).toBe(200);
+      pass(100);
+    }
+    expect(await fault("run")).toMatchObject({ code: "http.resting", blameless: true });
+    expect((await call("read", never, "/")).status).toBe(200);
+    expect(server.asked.filter(({ path }) => path === "/order")).toHaveLength(3);
+  });
 
+  test("a rest is not shorter than the Retry-After of its 503", async () => {
+    const { call, fault, pass, server } = await service(status(503, { "retry-after": "60" }));
+    await Promise.all([call("read"), call("read"), call("read")]);
+    pass(59_999);
+    const { code, retryAt } = await fault("read");
+    expect(["http.rate-limited", "http.resting"]).toContain(code);
+    expect(retryAt?.getTime()).toBeGreaterThanOrEqual(START + 60_000);
+    expect(server.asked).toHaveLength(3);
+    pass(1);
+    expect((await call("read")).status).toBe(503);
+  });
+
+  test("no connection counts for all of it, whichever category finds out, and one call tries for all", async () => {
+    const { fault, pass, server } = await service(fine, { rates: {} });
+    await server.stop();
+    for (const category of ["read", "write", "run"]) expect(await fault(category)).toMatchObject({ code: "http.unreachable" });
+    for (const category of ["read", "write", "run", "other"]) {
+      const resting = await fault(category);
+      expect(resting.code).toBe("http.resting");
+      expect(resting.message).toMatch(/^squid cannot be reached since 2026-05-04T10:00:00\.000Z/);
+    }
+    pass(10_000);
+    const trial = fault("read");
+    expect(await fault("run"), "while it is under way").toMatchObject({ code: "http.resting" });
+    expect(await trial).toMatchObject({ code: "http.unreachable" });
+    expect((await fault("run")).retryAt?.getTime(), "twice as long").toBeGreaterThanOrEqual(START + 30_000);
+  });
+
+  test("a call that times out counts too", async () => {
     const silent = await service(() => {});
     await Promise.all([1, 2, 3].map(() => silent.fault("read")));
     expect(await silent.fault("read")).toMatchObject({ code: "http.resting" });
@@ -264,7 +304,6 @@ describe("a service that is down", () => {
     };
     const trial = call("read");
     expect(await fault("read"), "while it is under way").toMatchObject({ code: "http.resting" });
-    expect(await fault("run")).toMatchObject({ code: "http.resting" });
     await until(() => server.asked.length === 4);
     release();
     expect((await trial).status).toBe(200);
@@ -306,21 +345,85 @@ describe("a service that is down", () => {
       if (asked.path === "/slow") held.push(response);
       else status(500)(asked, response, nth);
     });
-    const slow = call("read", never, "/slow");
+    const slow = call("run", never, "/slow");
     await until(() => held.length === 1);
-    await call("run");
-    const inLine = fault("run");
-    await until(() => sleeping() === 1);
-    await call("read");
-    await call("read");
-    expect(await inLine).toMatchObject({ code: "http.resting" });
+    for (let n = 0; n < 3; n += 1) {
+      const failing = call("run");
+      await until(() => sleeping() === 1);
+      pass(100);
+      if (n < 2) await failing;
+      else {
+        const inLine = fault("run");
+        await failing;
+        expect(await inLine).toMatchObject({ code: "http.resting" });
+      }
+    }
     expect(sleeping()).toBe(0);
     held[0]?.end();
     expect((await slow).status).toBe(200);
-    expect(await fault("read")).toMatchObject({ code: "http.resting" });
+    expect(await fault("run")).toMatchObject({ code: "http.resting" });
     expect(server.asked).toHaveLength(4);
     pass(10_000);
-    expect((await call("read")).status).toBe(500);
+    expect((await call("run")).status).toBe(500);
+  });
+});
+
+describe("a call that must not be sent", () => {
+  const paused = new Fault("service.paused", "paused", { blameless: true, retryAt: new Date(START) });
+
+  test("is asked about when its turn has come, not before: what waits in line learns of a pause, and sends nothing", async () => {
+    let refusal: Fault | null = null;
+    const about: string[] = [];
+    const { call, fault, pass, server, sleeping } = await service(fine, {
+      mayCall: async (category) => {
+        about.push(category);
+        return category === "run" ? refusal : null;
+      },
+    });
+    await call("run");
+    const waiting = Array.from({ length: 7 }, () => fault("run"));
+    await until(() => sleeping() === 1);
+    refusal = paused;
+    expect(about).toEqual(["run"]);
+    pass(100);
+    for (const thrown of await Promise.all(waiting)) expect(thrown).toBe(paused);
+    expect(server.asked).toHaveLength(1);
+    expect((await call("write")).status).toBe(200);
+    refusal = null;
+    expect((await call("run")).status, "no turn was lost by them").toBe(200);
+    expect(sleeping()).toBe(0);
+  });
+
+  test("is not sent either when the answer cannot be had; the line goes on, and a rest can still be ended", async () => {
+    let broken = true;
+    let answer: Answer = status(500);
+    const { call, fault, pass, server } = await service((...args) => answer(...args), {
+      mayCall: async () => {
+        if (broken) throw new Fault("ledger.failed", "disk");
+        return null;
+      },
+    });
+    expect(await fault("read")).toMatchObject({ code: "ledger.failed" });
+    broken = false;
+    for (let n = 0; n < 3; n += 1) await call("read");
+    broken = true;
+    pass(10_000);
+    expect(await fault("read")).toMatchObject({ code: "ledger.failed" });
+    broken = false;
+    answer = fine;
+    expect((await call("read")).status).toBe(200);
+    expect(server.asked).toHaveLength(4);
+  });
+
+  test("who gives up while it is asked about sends nothing", async () => {
+    const { promise, resolve } = Promise.withResolvers<null>();
+    const { call, server } = await service(fine, { mayCall: () => promise });
+    const stop = new AbortController();
+    const stopped = call("run", stop.signal);
+    stop.abort();
+    resolve(null);
+    await expect(stopped).rejects.toMatchObject({ code: "http.stopped" });
+    expect(server.asked).toEqual([]);
   });
 });
 

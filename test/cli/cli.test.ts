@@ -1,9 +1,14 @@
 /** The command line: help loads nothing heavy, wrong use is exit code 2, an old Node is told in one line. */
 import { execFile } from "node:child_process";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { promisify } from "node:util";
 import { describe, expect, it } from "vitest";
-import { ailmentsOf } from "../../src/cli/status.ts";
+import { ailmentsOf, status } from "../../src/cli/status.ts";
+import { openLedger } from "../../src/store/sql.ts";
 import { billhook, ENTRY } from "../servers/process.ts";
+import { temporaryDirectory } from "../store/disk.ts";
+import { id, receive, splitDone, taskOf } from "../store/ledgers/story.ts";
 
 const exec = promisify(execFile);
 
@@ -45,6 +50,53 @@ describe("billhook", () => {
     expect((failed as { stderr: string }).stderr.trim()).toBe(
       "billhook needs Node 24 or newer; this is Node 20.20.2. Install Node 24 (https://nodejs.org) or use the container.",
     );
+  });
+});
+
+describe("status tells what was spent", () => {
+  const DAY_MS = 86_400_000;
+
+  it("today and on each of the six days before, as text and as JSON", async () => {
+    const directory = await temporaryDirectory();
+    const config = join(directory, "config.yaml");
+    await writeFile(
+      config,
+      `
+state: { directory: ./state }
+mailboxes: { invoices: { host: localhost, user: u, password: p } }
+services: { extend: { kind: extend, apiKey: some-key } }
+sinks: { files: { kind: file, directory: ./out } }
+`,
+    );
+    const ledger = await openLedger({ directory: join(directory, "state"), own: true, now: new Date() });
+    await receive(ledger, "a", 11);
+    await ledger.save(await taskOf(ledger, "a", "split"), splitDone("a"), new Date());
+    const spend = async (daysAgo: number, credits: number | null, possiblyTwice = 0) => {
+      const run = { document: `${id("a")}.1`, service: "extend", mailbox: "invoices", runId: `r${daysAgo}`, credits, possiblyTwice };
+      const at = new Date(Date.now() - daysAgo * DAY_MS);
+      await ledger.save(await taskOf(ledger, "a", "extract"), { is: "later", at, memo: null, run }, at);
+      return at.toISOString().slice(0, 10);
+    };
+    const [today, yesterday, sixth] = [await spend(0, 3), await spend(1, null, 1), await spend(6, 2.5)];
+    await spend(7, 9);
+    await ledger.close();
+
+    const said = async (json: boolean) => {
+      const lines: string[] = [];
+      const terminal = { out: (line: string) => void lines.push(line), say: () => {}, stop: new AbortController().signal };
+      expect(await status({ config, alive: false, json }, terminal)).toBe(0);
+      return lines;
+    };
+    const lines = await said(false);
+    expect(lines.filter((line) => line.includes("extend: "))).toEqual([
+      "today     extend: 1 runs, 3 credits for invoices",
+      `${yesterday} extend: 1 runs for invoices, 1 possibly bought twice`,
+      `${sixth} extend: 1 runs, 2.5 credits for invoices`,
+    ]);
+    const { spending, week } = JSON.parse((await said(true)).join("")) as { spending: unknown; week: { day: string }[] };
+    expect(spending).toMatchObject([{ day: today, runs: 1, credits: 3 }]);
+    expect(week.map(({ day }) => day)).toEqual([today, yesterday, sixth]);
+    expect(week[0]).toEqual((spending as unknown[])[0]);
   });
 });
 

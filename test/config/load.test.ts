@@ -300,9 +300,14 @@ describe("rules", () => {
     expect(problemsOf(extend(secret)).map((it) => it.path)).toEqual(["services.ext.webhookSecret"]);
   });
 
-  test("a sync call to Extend is given its five minutes", () => {
-    expect(configOf(extend("mode: sync\n    timeout: 5m")).services.ext).toMatchObject({ mode: "sync", timeout: 300_000 });
-    expect(problemsOf(extend("mode: sync\n    timeout: 299s")).map((it) => it.path)).toEqual(["services.ext.timeout"]);
+  test.each([
+    ["squid", (lines: string) => yaml({ service: lines })],
+    ["ext", (lines: string) => extend(lines)],
+  ])("a sync call is given five minutes: %s", (name, withLines) => {
+    const sync = (timeout: string) => withLines(`mode: sync\n    timeout: ${timeout}`);
+    expect(configOf(sync("5m")).services[name]).toMatchObject({ mode: "sync", timeout: 300_000 });
+    expect(problemsOf(sync("299s")).map((it) => it.path)).toEqual([`services.${name}.timeout`]);
+    expect(problemsOf(withLines("mode: sync")).map((it) => it.path)).toEqual([`services.${name}.timeout`]);
   });
 
   test("metadata and tags fill 8 KB together and no more, in bytes", () => {

@@ -571,12 +571,30 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
         expect(await subjects(ledger, 100)).toEqual([document("a")]);
         expect(await taskOf(ledger, "a", "extract")).toMatchObject({ memo: { runId: "r1" }, attempts: 0, status: "open" });
         expect(await hear("e2", "r1")).toBe("repeat");
-        expect(await hear("e2", "r2", "elsewhere")).toBe("due");
+        // The same event id, and the same run id, of another service are not the same.
+        expect(await hear("e2", "r2", "elsewhere")).toBe("unknown");
+        expect(await subjects(ledger, 100)).toEqual([document("a")]);
         await save(ledger, "a", { is: "done" }, 110);
         expect(await hear("e3", "r1")).toBe("unknown");
         // A service does not repeat an event for longer than it is remembered.
         expect(await hear("e2", "r1", "cloudsquid", 100 + 7 * 86_400)).toBe("repeat");
         expect(await hear("e2", "r1", "cloudsquid", 101 + 7 * 86_400)).toBe("unknown");
+      }),
+    );
+
+    test(
+      "a webhook that comes while the poll is in hand is not lost with its save; the next poll is not hurried by it",
+      withLedger(async (ledger) => {
+        await ready(ledger, "a", 11);
+        await buy(ledger, "a", "r1", 50);
+        const inHand = await taskOf(ledger, "a", "extract");
+        await ledger.hear({ service: "cloudsquid", eventId: "e1", runId: "r1", now: at(61) });
+        const wait = (seconds: number) => ({ is: "later" as const, at: at(seconds), memo: { runId: "r1" }, underWay: "r1" });
+        await ledger.save(inHand, wait(600), at(62));
+        const hurried = await taskOf(ledger, "a", "extract");
+        expect(hurried.dueAt).toBe(at(61).toISOString());
+        await ledger.save(hurried, wait(600), at(63));
+        expect(await taskOf(ledger, "a", "extract")).toMatchObject({ dueAt: at(600).toISOString() });
       }),
     );
 

@@ -31,11 +31,12 @@ export type Bill = {
   readonly ended: string;
 };
 
-/** Runs the campaign and gives what each document cost. `bought` asks the service itself. */
+/** Runs the campaign and gives what each document cost. `bought` asks the service itself; `more` faults are ordered beside those at `call`. */
 export async function campaign(
   options: StageOptions,
   call: string,
   bought: (stage: Stage, documents: readonly string[]) => Promise<ReadonlyMap<string, number>>,
+  more: readonly object[] = [],
 ): Promise<readonly Bill[]> {
   const stage = await startStage({
     ...options,
@@ -47,7 +48,7 @@ export async function campaign(
     const xml = (await fixtures()).find(({ name }) => name.startsWith("04-"));
     const mails = WAYS.map((_, index) => Buffer.concat([Buffer.from(`X-Number: ${index}\r\n`), xml?.raw ?? Buffer.alloc(0)]));
     for (const raw of mails) await stage.dovecot.append("INBOX", raw);
-    for (const way of WAYS) await stage.addFault({ call, ...way });
+    for (const way of [...WAYS.map((one) => ({ call, ...one })), ...more]) await stage.addFault(way);
 
     let lives = 0;
     let over = false;

@@ -1,6 +1,7 @@
 /** Money with real processes: an account at its end, the kill switch, and limits, as a person at the command line meets them. */
 import { readFile, writeFile } from "node:fs/promises";
 import { afterEach, describe, expect, it } from "vitest";
+import { openLedger } from "../../src/store/sql.ts";
 import { requireDovecot } from "../servers/dovecot.ts";
 import type { LogLine } from "../servers/process.ts";
 import { type Counts, fixtures, type Stage, type StageOptions, startStage } from "./stage.ts";
@@ -124,6 +125,34 @@ describe.skipIf(missing !== null)(`money at Extend, at the command line${missing
     expect(await runs(at)).toBe(3);
   });
 
+  it("`pause` reaches what already waits for its turn: eight orders in line, paused after the first, are one run", async () => {
+    const at = await begin({ more: ["rates: { write: 100, run: 0.1 }"] });
+    await append(at, 0, 8);
+    const daemon = at.start("run");
+    await daemon.logged((line) => String(line.note).includes("runId"));
+    // The next turn is ten seconds away; by then the others are decided upon and in line.
+    const decided = new Set<unknown>();
+    await daemon.logged((line) => String(line.note).includes("step order") && decided.add(line.message).size === 8);
+    const ledger = await openLedger({ directory: at.state, own: false, now: new Date() });
+    await ledger.pause("extend", "paused by hand", new Date());
+    const refused = new Set<unknown>();
+    await daemon.logged((line) => line.fault === "service.paused" && refused.add(line.message).size === 7);
+    await daemon.logged(times("settle.done", 1));
+    expect(await runs(at)).toBe(1);
+    expect(await ledger.backlog()).toEqual({ open: 0, waiting: 7 });
+    const { stuck } = await statusOf(at);
+    expect(new Set(stuck.map(({ standing, faults }) => `${standing} ${faults[0]?.code}`))).toEqual(new Set(["waiting service.paused"]));
+
+    await ledger.resume("extend", new Date());
+    await ledger.close();
+    await daemon.logged(times("settle.done", 2));
+    expect(await daemon.kill()).toBe(0);
+    expect(daemon.log.filter(({ event }) => event === "extract.retry" || event === "extract.failed")).toEqual([]);
+    await writeFile(at.config, (await readFile(at.config, "utf8")).replace("run: 0.1", "run: 100"));
+    expect(await at.start("run", "--once").ended).toBe(0);
+    expect(await runs(at)).toBe(8);
+  });
+
   it("runsPerHour of 2 and four mails: two runs, two that wait and say so", async () => {
     const at = await begin({ more: ["limits: { runsPerHour: 2 }"] });
     await append(at, 0, 4);
@@ -165,6 +194,8 @@ describe.skipIf(missing !== null)(`money at Extend, at the command line${missing
     await append(at, 0, 1);
     const daemon = at.start("run");
     const { message } = await daemon.logged((line) => line.event === "extract.later" && String(line.note).includes("runId"));
+    // Pausing must not keep one from cancelling.
+    expect((await command(at, "pause", "extend")).code).toBe(0);
     expect(await command(at, "cancel", message ?? "")).toMatchObject({
       code: 0,
       text: expect.stringMatching(/run exr_[\w-]+: extend was asked to stop it/),

@@ -83,7 +83,9 @@ const unclear: { readonly [what: string]: (response: ServerResponse) => void } =
   "an error in a 200": (response) => json(response, 200, { errorMessage: "oops" }),
   "wrong types": (response) => json(response, 200, { row_id: 7, run_id: ["x"], status: {}, data: 1 }),
   "the connection cut": (response) => response.destroy(),
-  "a body too long": (response) => response.writeHead(200).end(Buffer.alloc(20_000, " ")),
+  "a body too long": (response) => response.writeHead(200).end(Buffer.alloc(9 * 1024 * 1024, " ")),
+  "JSON nested too deep": (response) =>
+    response.writeHead(200).end(`{"status":"done","data":${"[".repeat(200_000)}${"]".repeat(200_000)}}`),
   "no answer": () => {},
   "an answer that never ends": (response) => {
     const drip = setInterval(() => response.write(" "), 20);
@@ -91,23 +93,28 @@ const unclear: { readonly [what: string]: (response: ServerResponse) => void } =
   },
 };
 
+/** What makes something, and whether that is paid for: a row by itself is not. */
 const steps = {
-  upload: { memo: null, step: "upload", code: "cloudsquid.ambiguous", changes: {} },
-  run: { memo: uploaded, step: "uploaded", code: "cloudsquid.ambiguous", changes: {} },
-  sync: { memo: null, step: "upload", code: "cloudsquid.ambiguous", changes: { mode: "sync", syncMaxBytes: 1_000 } },
+  upload: { memo: null, step: "upload", perhapsBought: false, changes: {} },
+  run: { memo: uploaded, step: "uploaded", perhapsBought: true, changes: {} },
+  sync: { memo: null, step: "upload", perhapsBought: true, changes: { mode: "sync", syncMaxBytes: 1_000 } },
 } as const;
 
 describe.each(Object.entries(unclear))("%s", (_, behave) => {
   test.each(Object.entries(steps))(
     "at %s: at most one more try, counted; then a person is asked",
-    async (_, { memo, step, code, changes }) => {
+    async (_, { memo, step, perhapsBought, changes }) => {
       const { advance, server, clock } = await service((_, response) => behave(response), changes);
       const first = await advance(memo);
-      expect(first).toMatchObject({ is: "going", memo: { step, lost: 1, possiblyTwice: 1 } });
+      expect(first).toMatchObject({ is: "going", memo: { step, lost: 1, possiblyTwice: 1, perhapsBought } });
       if (first.is === "going") expect(first.nextAt.getTime()).toBe(clock.now().getTime() + 30_000);
       const second = await advance(first.memo);
-      expect(second).toMatchObject({ is: "refused", memo: { step, possiblyTwice: 1 }, fault: { code, temporary: false } });
-      if (second.is === "refused") expect(second.fault.message).toMatch(/^squid: .*was sent 2 times.*POST/);
+      expect(second).toMatchObject({
+        is: "refused",
+        memo: { step, possiblyTwice: 1, perhapsBought },
+        fault: { code: "cloudsquid.ambiguous", temporary: false },
+      });
+      if (second.is === "refused") expect(second.fault.message).toMatch(/^squid: .*was tried 2 times.*POST/);
       expect(server.asked.filter(({ method }) => method !== "GET")).toHaveLength(2);
     },
   );
@@ -120,6 +127,43 @@ describe.each(Object.entries(unclear))("%s", (_, behave) => {
     expect(seen).toMatchObject({ is: "thrown", fault: { temporary: true } });
     if (seen.is === "thrown") expect(seen.fault.message).toMatch(/^squid: GET .*run-1/);
   });
+});
+
+describe.each(Object.entries(steps))("lives that end at %s", (_, { memo, step, perhapsBought, changes }) => {
+  test("are as lost answers: one more try, counted; then a person is asked, and a retry goes on afresh", async () => {
+    const { extractor, advance } = await service((_, response) => response.destroy(), changes);
+    const first = extractor.blind?.lost(memo);
+    expect(first).toMatchObject({ is: "going", memo: { step, lost: 1, possiblyTwice: 1, perhapsBought } });
+    const second = extractor.blind?.lost(first?.memo ?? null);
+    expect(second).toMatchObject({
+      is: "refused",
+      memo: { step, possiblyTwice: 1, perhapsBought },
+      fault: { code: "cloudsquid.ambiguous", temporary: false },
+    });
+    const third = extractor.blind?.lost(second?.memo ?? null);
+    expect(third).toMatchObject({ is: "going", memo: { lost: 1, possiblyTwice: 3 } });
+    // In whatever order lives end and answers are lost.
+    expect(await advance(third?.memo ?? null)).toMatchObject({ is: "refused", fault: { code: "cloudsquid.ambiguous" } });
+  });
+});
+
+test("a run that is named is bought for certain; one that is refused leaves the doubt", async () => {
+  const { advance } = await service((_, response, nth) => {
+    if (nth % 2 === 0) response.destroy();
+    else if (nth === 1) json(response, 400, {});
+    else json(response, 202, { run_id: "run-1" });
+  });
+  const refused = await advance((await advance(uploaded)).memo);
+  expect(refused).toMatchObject({ is: "refused", memo: { step: "upload", possiblyTwice: 1, perhapsBought: true } });
+  const going = await advance((await advance(uploaded)).memo);
+  expect(going).toMatchObject({ is: "going", memo: { runId: "run-1", possiblyTwice: 1, perhapsBought: false } });
+
+  const sync = await service(
+    (_, response, nth) => (nth === 0 ? response.destroy() : json(response, 200, { data: {}, row_id: "row-1" })),
+    steps.sync.changes,
+  );
+  const answered = await sync.advance((await sync.advance(null)).memo);
+  expect(answered).toMatchObject({ is: "answered", memo: { runId: "row-1", possiblyTwice: 1, perhapsBought: false } });
 });
 
 test("put back by a person, what was given up as ambiguous is sent afresh and counted on", async () => {
@@ -172,8 +216,8 @@ describe("sync", () => {
   test.each([
     [{ status: "done", data: { total: 1 }, row_id: "row-1" }, { total: 1 }, null, "row-1"],
     [{ data: { total: 1 }, row_id: "row-1", created_at: "x", unknown: {} }, { total: 1 }, null, "row-1"],
-    [{ status: "", result: [1] }, [1], null, "unnamed"],
-    [{ status: "Done", data: null, run_id: "run-9", row_id: "row-1" }, null, "run-9", "run-9"],
+    [{ status: "", result: [1] }, [1], null, "unnamed-2026-05-04T10:00:00.000Z"],
+    [{ status: "Done", data: [], run_id: "run-9", row_id: "row-1" }, [], "run-9", "run-9"],
   ])("%o is the answer", async (row, data, runId, bought) => {
     const { advance, asked, server } = await service((_, response) => json(response, 200, row), sync);
     expect(await advance(null)).toMatchObject({ is: "answered", memo: { runId: bought }, answer: { data, runId, raw: row } });
@@ -181,9 +225,15 @@ describe("sync", () => {
     expect(JSON.parse(String(server.asked[0]?.body))).toMatchObject({ file_type: "multipart" });
   });
 
-  test.each(["pending", "running", "an owl"])("%s with a run_id is polled", async (status) => {
+  test.each([
+    { status: "pending", data: {} },
+    { status: "running" },
+    { status: "an owl" },
+    { status: "done", data: null },
+    { data: "it is a bill" },
+  ])("%o with a run_id is polled", async (row) => {
     const { advance, asked } = await service(
-      (asked, response) => json(response, 200, { status: asked.method === "GET" ? "done" : status, data: 1, run_id: "run-9" }),
+      (asked, response) => json(response, 200, asked.method === "GET" ? { status: "done", data: {} } : { ...row, run_id: "run-9" }),
       sync,
     );
     const going = await advance(null);
@@ -194,7 +244,7 @@ describe("sync", () => {
 
   test("running without a run_id cannot be asked after: refused, and what a person sends again is counted", async () => {
     const { advance } = await service(
-      (_, response, nth) => json(response, 200, nth === 0 ? { status: "running", data: {}, row_id: "row-1" } : { data: 1 }),
+      (_, response, nth) => json(response, 200, nth === 0 ? { status: "running", data: {}, row_id: "row-1" } : { data: {} }),
       sync,
     );
     const over = await advance(null);
@@ -211,6 +261,31 @@ describe("sync", () => {
     });
     const other = await service((_, response) => json(response, 200, { status: "error" }), sync);
     expect(await other.advance(null)).toMatchObject({ is: "refused", fault: { code: "cloudsquid.failed" }, memo: { step: "upload" } });
+  });
+
+  test.each([
+    { status: "done", row_id: "row-1" },
+    { data: null, row_id: "row-1" },
+    { status: "done", data: 7, row_id: "row-1" },
+    { result: "" },
+  ])("%o, without a run_id, is no result: refused, and a retry buys another run", async (row) => {
+    const { advance } = await service((_, response) => json(response, 200, row), sync);
+    const memo = "row_id" in row ? { step: "uploaded", rowId: "row-1", runId: "row-1" } : { step: "upload" };
+    expect(await advance(null)).toMatchObject({
+      is: "refused",
+      memo: { ...memo, lost: 0, perhapsBought: false },
+      fault: { code: "cloudsquid.unexpected", temporary: false },
+    });
+  });
+
+  test("runs that are given no id at all are told apart", async () => {
+    const { advance, clock } = await service((_, response) => json(response, 200, { status: "error" }), sync);
+    const first = await advance(null);
+    clock.pass(1_000);
+    const second = await advance(first.memo);
+    expect(first.memo?.runId).toMatch(/^unnamed-/);
+    expect(second.memo?.runId).toMatch(/^unnamed-/);
+    expect(second.memo?.runId).not.toBe(first.memo?.runId);
   });
 
   test.each([
@@ -232,7 +307,7 @@ describe("uri", () => {
     (asked: Asked, response: ServerResponse) => {
       if (asked.method === "PUT") json(response, put, put === 409 ? {} : { ftype: "file" });
       else if (asked.method === "GET") json(response, 200, file);
-      else json(response, 200, asked.path.endsWith("/extract") ? { data: 1 } : { row_id: "row-1" });
+      else json(response, 200, asked.path.endsWith("/extract") ? { data: {} } : { row_id: "row-1" });
     };
 
   test.each([201, 409])("stored (%i), then uploaded by its signed URL, which is never saved", async (put) => {

@@ -93,10 +93,36 @@ describe("the status of a run", () => {
     [{ status: "DONE", data: { a: 1 } }, { a: 1 }],
     [{ status: "done", result: { b: 2 } }, { b: 2 }],
     [{ status: "done", data: null, result: [] }, []],
-    [{ status: "done" }, null],
+    [{ status: "done", data: {} }, {}],
   ])("%o is answered with %o", async (row, data) => {
     const { advance } = await service((_, response) => json(response, 200, row));
     expect(await advance(running())).toMatchObject({ is: "answered", answer: { data } });
+  });
+
+  test.each([
+    {},
+    { data: null },
+    { data: null, result: null },
+    { data: "it is a bill" },
+    { data: 7, result: {} },
+    { result: "" },
+    { data: true },
+  ])("done with %o is no result: asked for again until the running deadline, then refused; a retry buys another run", async (found) => {
+    const { advance, clock } = await service((_, response) => json(response, 200, { status: "done", ...found }));
+    for (const [phase, limitMs] of [
+      ["running", 120_000],
+      ["pending", 180_000],
+    ] as const) {
+      const memo = running({ phase, since: clock.now().toISOString() });
+      clock.pass(limitMs);
+      expect(await faultOf(advance(memo))).toMatchObject({ code: "cloudsquid.unexpected", temporary: true });
+      clock.pass(1);
+      expect(await advance(memo)).toMatchObject({
+        is: "refused",
+        memo: { step: "uploaded", rowId: "row-1", runId: "run-1" },
+        fault: { code: "cloudsquid.unexpected", temporary: false, message: expect.stringMatching(/run run-1 of row row-1 is done/) },
+      });
+    }
   });
 
   test.each(["pending", "Running", "queued by an owl", "", null, 7, undefined])("%o waits, though data is there", async (status) => {
@@ -160,7 +186,7 @@ describe("waiting", () => {
   });
 
   test("an answer that comes after the deadline counts all the same", async () => {
-    const { advance, clock } = await service((_, response) => json(response, 200, { status: "done", data: 1 }));
+    const { advance, clock } = await service((_, response) => json(response, 200, { status: "done", data: {} }));
     clock.pass(10 ** 9);
     expect((await advance(running())).is).toBe("answered");
   });
@@ -231,6 +257,35 @@ describe("an error", () => {
       expect(await advance(null)).toMatchObject({ is: "going", memo: { step: "upload", lost: 1 } });
     },
   );
+});
+
+describe("an answer is read up to a length that fits the call", () => {
+  const MB = 1024 * 1024;
+  const fits = JSON.stringify({ status: "done", data: {}, row_id: "row-1", run_id: "run-1", url: "https://example.com/" });
+  const sync = { mode: "sync", syncMaxBytes: 1_000, zeroRetention: false } as const;
+  test.each([
+    ["upload", null, MB, {}],
+    ["run", { step: "uploaded", rowId: "row-1", lost: 0 }, MB, {}],
+    ["poll", running(), 8 * MB, {}],
+    ["sync", null, 8 * MB, sync],
+    ["projects", { step: "upload", lost: 1 }, MB, {}],
+    ["store", null, MB, { encoding: "uri", maxBytes: 1_000_000 }],
+    ["signed URL", { step: "stored", lost: 0 }, MB, { encoding: "uri" }],
+  ] as const)("%s", async (_, memo, most, changes) => {
+    let length: number = most;
+    const { advance } = await service((_, response) => {
+      response.end(fits.padEnd(length));
+      length = 0;
+    }, changes);
+    const taken = await advance(memo);
+    expect(["going", "answered"]).toContain(taken.is);
+    expect(taken.memo?.lost ?? 0).toBe(0);
+
+    length = most + 1;
+    const over = await advance(memo).catch((thrown: unknown) => thrown);
+    if (!(over instanceof Fault)) expect(over).toMatchObject({ is: "going", memo: { lost: 1 } });
+    else expect(over).toMatchObject({ temporary: true, message: expect.stringContaining(`longer than ${most} bytes`) });
+  });
 });
 
 test("the probe says whether the project is listed", async () => {

@@ -27,10 +27,11 @@ async function service(answer: (asked: Asked, response: ServerResponse, nth: num
   return { server, clock, extractor, advance };
 }
 
-const kept = { files: ["file_1"], skipped: [], past: [], reruns: 0, possiblyTwice: 0 };
+const certain = { sent: 0, perhapsBought: false, sentFrom: null, sentLast: null, withError: false };
+const kept = { files: ["file_1"], skipped: [], past: [], reruns: 0, possiblyTwice: 0, ...certain };
 const since = "2026-05-04T10:00:00.000Z";
 const running: Memo = { ...kept, step: "running", runId: "exr_1", status: "PENDING", phase: "pending", since, polls: 0 };
-const looking: Memo = { ...kept, step: "look", since, sent: 1, looks: 0 };
+const looking: Memo = { ...kept, step: "look", sent: 1, perhapsBought: true, sentFrom: since, sentLast: since };
 
 async function faultOf(call: Promise<Progress>): Promise<Fault> {
   const thrown = await call.then(
@@ -131,20 +132,57 @@ describe("the order", () => {
 
 describe("the status of a run", () => {
   test.each(["PENDING", "PROCESSING", "CANCELLING", "NEEDS_REVIEW", "processed"])("%s waits, though an output is there", async (status) => {
-    const { advance } = await service((_, response) => json(response, 200, { id: "exr_1", status, output: { value: 1 } }));
+    const { advance } = await service((_, response) => json(response, 200, { id: "exr_1", status, output: { value: {} } }));
     expect(await advance(running)).toMatchObject({ is: "going", memo: { status, phase: status === "PENDING" ? "pending" : "running" } });
   });
 
-  test.each([{}, { status: null }, { status: 7 }, [], { code: "INTERNAL_ERROR", message: "oh", retryable: true }])(
-    "%o is no run: asked again, the run is kept",
-    async (answer) => {
-      const { advance } = await service((_, response) => json(response, 200, answer));
-      const fault = await faultOf(advance(running));
-      expect(fault).toMatchObject({ code: "extend.unexpected", temporary: true });
-      expect(fault.message).toContain("extend: GET /extract_runs/exr_1 was answered without a status");
-      if ("code" in answer) expect(fault.message).toContain("INTERNAL_ERROR oh");
-    },
-  );
+  test("what a run found may be 8 MB long, and no longer", async () => {
+    let length = 7_900_000;
+    const { advance } = await service((_, response) => {
+      json(response, 200, { id: "exr_1", status: "PROCESSED", output: { value: { text: "x".repeat(length) } } });
+    });
+    expect((await advance(running)).is).toBe("answered");
+    length = 8_000_000;
+    expect(await faultOf(advance(running))).toMatchObject({ code: "http.interrupted", temporary: true });
+  });
+
+  const processed = { id: "exr_1", status: "PROCESSED" };
+  const noFields = "an output that holds fields";
+  const another = "the run that was asked for";
+  test.each([
+    [{}, "a status"],
+    [{ status: null }, "a status"],
+    [{ status: 7 }, "a status"],
+    [[], "a status"],
+    [{ code: "INTERNAL_ERROR", message: "oh", retryable: true }, "a status: INTERNAL_ERROR oh"],
+    [processed, noFields],
+    [{ ...processed, output: null }, noFields],
+    [{ ...processed, output: "Dear Sir" }, noFields],
+    [{ ...processed, output: { value: null } }, noFields],
+    [{ ...processed, output: { value: "Dear Sir" } }, noFields],
+    [{ ...processed, output: { value: 7 } }, noFields],
+    [{ id: "exr_2", status: "PROCESSED", output: { value: {} } }, another],
+    [{ id: "exr_2", status: "FAILED" }, another],
+    [{ id: 7, status: "CANCELLED" }, another],
+  ])("%o is not the run: asked again until its deadline, then refused, and never delivered", async (answer, missing) => {
+    const { advance, clock } = await service((_, response) => json(response, 200, answer));
+    const message = `extend: GET /extract_runs/exr_1 was answered without ${missing}`;
+    expect(await faultOf(advance(running))).toMatchObject({ code: "extend.unexpected", temporary: true, message });
+    clock.pass(120_001);
+    expect((await faultOf(advance(running))).temporary, "it was pending before").toBe(true);
+    const late = await advance({ ...running, phase: "running" });
+    expect(late).toMatchObject({ is: "refused", memo: { step: "running", runId: "exr_1" }, fault: { message, temporary: false } });
+    expect((await faultOf(advance(late.memo))).temporary, "a retry asks again").toBe(true);
+  });
+
+  test.each(["[", '{"a":'])("an answer nested 200,000 deep (%s) is not read", async (bracket) => {
+    const close = bracket === "[" ? "]" : "}";
+    const deep = bracket.repeat(200_000) + (bracket === "[" ? "" : "1") + close.repeat(200_000);
+    const { advance } = await service((_, response) => {
+      response.writeHead(200, { "content-type": "application/json" }).end(`{"id":"exr_1","status":"PROCESSED","output":{"value":${deep}}}`);
+    });
+    expect(await faultOf(advance(running))).toMatchObject({ code: "extend.unexpected", temporary: true });
+  });
 
   test("CANCELLED is refused, and a retry orders a new run", async () => {
     const { advance } = await service((_, response) => json(response, 200, { status: "CANCELLED" }));
@@ -157,7 +195,8 @@ describe("the status of a run", () => {
 });
 
 describe("the answer", () => {
-  const outputs = { output: { value: "final" }, initialOutput: { value: "initial" }, reviewedOutput: { value: "reviewed" } };
+  const [final, initial, reviewed] = [{ total: "3" }, { total: "1" }, { total: "2" }];
+  const outputs = { output: { value: final }, initialOutput: { value: initial }, reviewedOutput: { value: reviewed } };
   async function answerOf(run: object, output: ExtendOptions["output"] = "final") {
     const { advance } = await service((_, response) => json(response, 200, { id: "exr_1", status: "PROCESSED", ...run }), { output });
     const progress = await advance(running);
@@ -167,7 +206,7 @@ describe("the answer", () => {
   test.each(["final", "reviewed", "initial"] as const)("%s is the output that was asked for", async (output) => {
     const run = { ...outputs, reviewed: true, edited: true };
     expect(await answerOf(run, output)).toMatchObject({
-      data: output,
+      data: { final, initial, reviewed }[output],
       review: { reviewed: true, edited: true },
       reasoning: null,
       raw: run,
@@ -178,16 +217,15 @@ describe("the answer", () => {
     expect(await answerOf(run, "initial")).toMatchObject({ data: { a: 1 }, review: null });
   });
   test("reviewed waits until somebody looked", async () => {
-    expect(await answerOf({ output: { value: 1 }, reviewed: false }, "reviewed")).toMatchObject({
+    expect(await answerOf({ output: { value: {} }, reviewed: false }, "reviewed")).toMatchObject({
       is: "going",
       memo: { status: "PROCESSED, not reviewed", phase: "running" },
     });
   });
   test.each([
     [{ output: { invoice_number: { value: "1" } } }, { invoice_number: { value: "1" } }],
-    [{ output: { value: null } }, null],
-    [{ output: null }, null],
-    [{}, null],
+    [{ output: { value: [{ number: "1" }] } }, [{ number: "1" }]],
+    [{ output: { value: {} } }, {}],
   ])("%o holds the data %o", async (run, data) => {
     expect(await answerOf(run)).toMatchObject({ data });
   });
@@ -198,13 +236,13 @@ describe("the answer", () => {
     [null, null],
     [undefined, null],
   ])("usage %o is %s credits", async (usage, credits) => {
-    expect(await answerOf({ usage })).toMatchObject({ credits });
+    expect(await answerOf({ ...outputs, usage })).toMatchObject({ credits });
   });
 });
 
 describe("a failed run", () => {
   const failing = (failureReason: unknown, failureMessage: unknown = "because") =>
-    service((_, response) => json(response, 200, { id: "exr_1", status: "FAILED", failureReason, failureMessage }));
+    service((_, response) => json(response, 200, { id: "exr_1", status: "FAILED", failureReason, failureMessage, usage: { credits: 4 } }));
 
   test.each([
     ["ABORTED", "extend.aborted"],
@@ -217,7 +255,12 @@ describe("a failed run", () => {
     [null, "extend.failed"],
   ])("%s is refused at once: %s", async (reason, code) => {
     const { advance } = await failing(reason);
-    expect(await advance(running)).toMatchObject({ is: "refused", memo: { step: "upload" }, fault: { code, temporary: false } });
+    expect(await advance(running)).toMatchObject({
+      is: "refused",
+      memo: { step: "upload" },
+      fault: { code, temporary: false },
+      credits: 4,
+    });
   });
 
   test.each(["INTERNAL_ERROR", "PRE_PROCESSING_FAILURE", "POST_PROCESSING_FAILURE", "PARSING_ERROR"])(
@@ -225,9 +268,13 @@ describe("a failed run", () => {
     async (reason) => {
       const { advance } = await failing(reason);
       const again = await advance(running);
-      expect(again).toMatchObject({ is: "going", memo: { step: "order", reruns: 1, past: ["exr_1"], files: ["file_1"] } });
+      expect(again).toMatchObject({
+        is: "going",
+        memo: { step: "order", reruns: 1, past: ["exr_1"], files: ["file_1"], runId: "exr_1" },
+        credits: 4,
+      });
       const code = `extend.${reason.toLowerCase().replaceAll("_", "-")}`;
-      expect(await advance({ ...running, runId: "exr_2", reruns: 1 })).toMatchObject({ is: "refused", fault: { code } });
+      expect(await advance({ ...running, reruns: 1 })).toMatchObject({ is: "refused", fault: { code } });
     },
   );
 
@@ -237,6 +284,7 @@ describe("a failed run", () => {
       is: "halted",
       memo: { step: "upload", files: ["file_1"], past: ["exr_1"] },
       fault: { code: "extend.out-of-credits", advice: expect.any(String) },
+      credits: 4,
     });
   });
 
@@ -311,7 +359,7 @@ describe("an error", () => {
     const { advance, memo, server } = await ordering((_, response) => json(response, status, error, { location: "/" }));
     const progress = await advance(memo).catch((thrown: Fault) => thrown);
     if (what === "look") {
-      expect(progress).toMatchObject({ is: "going", memo: { step: "look", sent: 1, looks: 0 } });
+      expect(progress).toMatchObject({ is: "going", memo: { step: "look", sent: 1, withError: true, perhapsBought: true } });
       return;
     }
     const fault = progress instanceof Fault ? progress : "fault" in progress ? progress.fault : null;
@@ -386,9 +434,9 @@ describe("looking for a run", () => {
     const found = await advance({ ...looking, past: ["exr_5"] });
     expect(found).toMatchObject({ is: "going", memo: { step: "running", runId: "exr_6", possiblyTwice: 1 } });
     expect(server.asked.map(({ path }) => path)).toEqual([
-      "/extract_runs?sortBy=createdAt&sortDir=desc&maxPageSize=100",
-      "/extract_runs?sortBy=createdAt&sortDir=desc&maxPageSize=100&nextPageToken=a%2B%2F%3D",
-      "/extract_runs?sortBy=createdAt&sortDir=desc&maxPageSize=100&nextPageToken=b",
+      "/extract_runs?sortBy=createdAt&sortDir=desc&maxPageSize=100&extractorId=ex_1",
+      "/extract_runs?sortBy=createdAt&sortDir=desc&maxPageSize=100&extractorId=ex_1&nextPageToken=a%2B%2F%3D",
+      "/extract_runs?sortBy=createdAt&sortDir=desc&maxPageSize=100&extractorId=ex_1&nextPageToken=b",
     ]);
   });
 
@@ -396,13 +444,8 @@ describe("looking for a run", () => {
     const { advance, server } = await service((_, response) =>
       json(response, 200, { data: [run("exr_9", "other")], nextPageToken: "more" }),
     );
-    expect(await advance({ ...looking, looks: 1 })).toMatchObject({
-      is: "refused",
-      fault: { code: "extend.ambiguous" },
-      memo: { looks: 0 },
-    });
+    expect(await advance(looking)).toMatchObject({ is: "refused", memo: { perhapsBought: true }, fault: { code: "extend.ambiguous" } });
     expect(server.asked).toHaveLength(50);
-    expect(await advance({ ...looking, looks: 2 }), "nor just before it would be ordered").toMatchObject({ is: "refused" });
     expect(server.asked.every(({ method }) => method === "GET")).toBe(true);
   });
 
@@ -414,18 +457,32 @@ describe("looking for a run", () => {
     expect(await advance(looking)).toMatchObject({ is, memo: looking });
   });
 
-  test.each([{}, { data: {} }, []])("a list answered %o is read again later", async (answer) => {
-    const { advance } = await service((_, response) => json(response, 200, answer));
-    expect(await faultOf(advance(looking))).toMatchObject({ code: "extend.unexpected", temporary: true });
+  test("without an extractor all runs are listed", async () => {
+    const { advance, server } = await service((_, response) => json(response, 200, { data: [] }), { extractor: null });
+    await advance(looking);
+    expect(server.asked[0]?.path).toBe("/extract_runs?sortBy=createdAt&sortDir=desc&maxPageSize=100");
   });
+
+  test.each([{}, { data: {} }, [], { data: [], nextPageToken: 7 }, { data: [], nextPageToken: {} }])(
+    "a list answered %o is read again later",
+    async (answer) => {
+      const { advance, clock } = await service((_, response) => json(response, 200, answer));
+      clock.pass(60_000);
+      expect(await faultOf(advance(looking))).toMatchObject({ code: "extend.unexpected", temporary: true });
+    },
+  );
 });
 
 describe("a synchronous run", () => {
   const sync = { mode: "sync", syncMaxBytes: 1_000 } as const;
   test.each([
     [
-      { id: "exr_1", status: "PROCESSED", output: { value: 1 } },
-      { is: "answered", memo: { runId: "exr_1" }, answer: { data: 1 } },
+      { id: "exr_1", status: "PROCESSED", output: { value: { total: 1 } } },
+      { is: "answered", memo: { runId: "exr_1" }, answer: { data: { total: 1 } } },
+    ],
+    [
+      { id: "exr_1", status: "PROCESSED", output: null },
+      { is: "going", memo: { step: "running", runId: "exr_1" } },
     ],
     [
       { id: "exr_1", status: "FAILED", failureReason: "ABORTED" },
@@ -441,7 +498,7 @@ describe("a synchronous run", () => {
     ],
     [{ id: "exr_1" }, { is: "going", memo: { step: "running", runId: "exr_1" } }],
     [
-      { status: "PROCESSED", output: { value: 1 } },
+      { status: "PROCESSED", output: { value: {} } },
       { is: "going", memo: { step: "look", sent: 1 } },
     ],
   ])("answered %o", async (answer, expected) => {

@@ -19,7 +19,8 @@ const busy = new Fault("service.busy", "the service is busy");
 async function stage(extractor: Extractor, mails = ["01-single-pdf"], clock = testClock()) {
   const directory = await temporaryDirectory();
   const invoices = sourceOf("invoices");
-  const roles = { extractor, sinks: [sinkOf("files").sink], source: invoices.source, clock };
+  const files = sinkOf("files");
+  const roles = { extractor, sinks: [files.sink], source: invoices.source, clock };
   const saves: { readonly kind: string; readonly outcome: Outcome }[] = [];
   const watched = (works: Works, life: string): Works => ({
     ...works,
@@ -44,7 +45,7 @@ async function stage(extractor: Extractor, mails = ["01-single-pdf"], clock = te
   for (const [index, mail] of mails.entries()) messages.push(await arrive(current, mail, index + 1));
   for (const task of await current.ledger.due(clock.now(), 9, [])) await advance(task, current, never);
   saves.length = 0;
-  return { works: current, clock, invoices, message: messages[0] ?? "", messages, saves, nextLife };
+  return { works: current, clock, invoices, given: files.given, message: messages[0] ?? "", messages, saves, nextLife };
 }
 
 const step = async (works: Works) => advance(await openTask(works, "extract"), works, never);
@@ -313,6 +314,52 @@ describe("a fault nobody is to blame for", () => {
   });
 });
 
+describe("a purchase refused because the service was paused meanwhile", () => {
+  test("waits like the others, blamed for nothing, its place and memo kept, and goes on after `resume`", async () => {
+    let paused = true;
+    const { extractor, asked } = extractorOf(({ memo }): Progress => {
+      if (memo === null) return { is: "going", memo: { file: "f" }, nextAt: new Date("2026-05-04T10:00:00Z") };
+      if (paused) throw new Fault("service.paused", "service is paused", { blameless: true, retryAt: new Date("2026-05-04T10:00:00Z") });
+      return { is: "answered", memo, answer };
+    });
+    const { works, clock, invoices } = await stage(extractor);
+    await step(works);
+    const task = await openTask(works, "extract");
+    await works.ledger.pause("service", "paused by hand", clock.now());
+    expect(await advance(task, works, never)).toMatchObject({ what: "extract.later", faultCode: "service.paused" });
+    expect(await works.ledger.due(FAR, 9, [])).toEqual([]);
+    expect(await works.ledger.backlog()).toEqual({ open: 0, waiting: 1 });
+    const [[, waiting] = []] = (await works.ledger.summaries(1)).map(({ tasks }) => tasks);
+    expect(waiting).toMatchObject({ status: "open", attempts: 0, failingSince: null, memo: { file: "f" } });
+    paused = false;
+    await works.ledger.resume("service", clock.now());
+    await drain(works, clock);
+    expect(asked).toHaveLength(3);
+    expect(invoices.told).toMatchObject([{ verdict: "done" }]);
+  });
+});
+
+describe("parts the service is not given", () => {
+  test.each([
+    ["on the way", ["extract.later", "extract.done"]],
+    ["at once", ["extract.done"]],
+  ])("%s: are told once in the trail, and marked in the delivery", async (how, whats) => {
+    const { extractor } = extractorOf(({ memo, document }): Progress => {
+      const skipped = document.parts.slice(0, 1).map(({ id }) => id);
+      if (how === "on the way" && memo === null) return { is: "going", memo: { runId: "run", skipped }, nextAt: FAR };
+      return { is: "answered", memo: { runId: "run", skipped }, answer };
+    });
+    const { works, clock, message, given } = await stage(extractor);
+    await drain(works, clock);
+    const parts = (await works.ledger.parts(message)).map(({ id }) => id);
+    const events = (await works.ledger.events(message)).filter(({ what }) => what.startsWith("extract."));
+    expect(events.map(({ what }) => what)).toEqual(whats);
+    expect(events.filter(({ note }) => note?.includes(`not submitted: part ${parts[0]}`))).toHaveLength(1);
+    expect(parts.length).toBeGreaterThan(1);
+    expect(given[0]?.delivery.body).toMatchObject({ document: { parts: parts.map((id, index) => ({ id, submitted: index > 0 })) } });
+  });
+});
+
 describe("the bill", () => {
   test("is one row a run: told when it is bought, its credits when it is answered", async () => {
     const { extractor } = extractorOf(({ memo }): Progress => {
@@ -342,6 +389,32 @@ describe("the bill", () => {
     expect(await works.ledger.runs(message)).toMatchObject([{ mailbox: "invoices" }]);
   });
 
+  test("a ledger that cannot be read keeps from buying, not from saving what was bought", async () => {
+    let bought = 0;
+    const { extractor } = extractorOf((): Progress => {
+      bought += 1;
+      return { is: "going", memo: { runId: "run" }, nextAt: FAR };
+    });
+    const { works, message } = await stage(extractor);
+    // Whichever question comes first, or second, or …: the one that fails must not come after the purchase.
+    for (let failing = 0; bought === 0; failing += 1) {
+      let asked = 0;
+      const questions = ["document", "message", "parts", "arrivals"] as const;
+      const fails = Object.fromEntries(
+        questions.map((name) => [
+          name,
+          async (id: string) => {
+            if (asked++ === failing) throw new Fault("ledger.failed", "disk");
+            return works.ledger[name](id);
+          },
+        ]),
+      );
+      await advance(await openTask(works, "extract"), { ...works, ledger: { ...works.ledger, ...fails } }, never);
+    }
+    expect(await openTask(works, "extract")).toMatchObject({ memo: { runId: "run" } });
+    expect(await works.ledger.runs(message)).toMatchObject([{ runId: "run" }]);
+  });
+
   const nextAt = FAR;
   const fault = permanent("service.refused", "no");
   const told = (runId: string | null, possiblyTwice = 0, credits: number | null = null) => ({ runId, credits, possiblyTwice });
@@ -356,7 +429,14 @@ describe("the bill", () => {
     ["answered at once, the id only in the answer", { is: "answered", memo: {}, answer }, null, told("run", 0, 3)],
     ["refused before anything was bought", { is: "refused", memo: null, fault }, null, null],
     ["refused, the run known and told", { is: "refused", memo: { runId: "a" }, fault }, { runId: "a" }, null],
-    ["given up in doubt, no run ever known", { is: "refused", memo: { possiblyTwice: 1 }, fault }, { possiblyTwice: 1 }, told(null, 1)],
+    ["uploaded in doubt, given up before any purchase", { is: "refused", memo: { possiblyTwice: 1 }, fault }, null, null],
+    ["perhaps bought, given up", { is: "refused", memo: { perhapsBought: true, possiblyTwice: 1 }, fault }, null, told(null, 1)],
+    ["a second one perhaps bought", { is: "refused", memo: { runId: "a", perhapsBought: true }, fault }, { runId: "a" }, told(null)],
+    ["perhaps bought, still looked for", { is: "going", memo: { perhapsBought: true }, nextAt }, null, null],
+    ["credits learnt on the way", { is: "going", memo: { runId: "a" }, nextAt, credits: 2 }, { runId: "a" }, told("a", 0, 2)],
+    ["credits of a run that failed", { is: "refused", memo: { runId: "a" }, fault, credits: 2 }, { runId: "a" }, told("a", 0, 2)],
+    ["credits of a run that used up the last", { is: "halted", memo: { runId: "a" }, fault, credits: 2 }, { runId: "a" }, told("a", 0, 2)],
+    ["credits of no run that is known", { is: "refused", memo: null, fault, credits: 2 }, null, null],
     ["halted by a run that was bought just now", { is: "halted", memo: { runId: "a" }, fault }, null, told("a")],
   ])("%s", (_what, progress, before, expected) => {
     expect(runOf(progress, before)).toEqual(expected);

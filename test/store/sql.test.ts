@@ -97,7 +97,7 @@ describe("two at a time", () => {
 describe("versions", () => {
   const place = new URL("ledgers/", import.meta.url).pathname;
 
-  test.each(["v1"])("a ledger written by %s is read whole, by its owner and by one who looks", async (version) => {
+  test.each(["v1", "v2"])("a ledger written by %s is read whole, by its owner and by one who looks", async (version) => {
     const directory = await temporaryDirectory();
     await copyFile(join(place, `${version}.sqlite`), join(directory, LEDGER_FILE));
     const told = JSON.parse(await readFile(join(place, `${version}.json`), "utf8"));
@@ -205,8 +205,8 @@ describe("the file", () => {
     const directory = await temporaryDirectory();
     const ledger = await own(directory);
     await receive(ledger, "a", 11);
-    new Database(join(directory, LEDGER_FILE)).exec(`UPDATE task SET memo = 'IBAN DE00'`).close();
-    const fault = await ledger.tasks(id("a")).catch((thrown: unknown) => thrown);
+    new Database(join(directory, LEDGER_FILE)).exec(`UPDATE message SET facts = 'IBAN DE00'`).close();
+    const fault = await ledger.message(id("a")).catch((thrown: unknown) => thrown);
     expect(fault).toMatchObject({ code: "ledger.corrupt", temporary: false });
     expect(String(fault)).not.toContain("IBAN");
     await ledger.close();

@@ -1,0 +1,129 @@
+/** The worker: what hangs holds up only its own kind, and one row that cannot be read holds up nobody. */
+import { join } from "node:path";
+import Database from "better-sqlite3";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { systemClock } from "../../src/base/clock.ts";
+import { silent } from "../../src/base/logger.ts";
+import { createWorker } from "../../src/daemon/worker.ts";
+import type { Extractor, Progress } from "../../src/extractor/extractor.ts";
+import type { Works } from "../../src/pipeline/step.ts";
+import type { Event } from "../../src/store/record.ts";
+import { LEDGER_FILE } from "../../src/store/sql.ts";
+import { arrive, extractorOf, sinkOf, sourceOf, worksIn } from "../pipeline/works.ts";
+import { temporaryDirectory } from "../store/disk.ts";
+
+const answered: Progress = {
+  is: "answered",
+  memo: { runId: "run" },
+  answer: { runId: "run", data: {}, credits: null, reasoning: null, review: null, raw: {} },
+};
+/** Mails of different bytes. */
+const MAILS = ["01-single-pdf", "04-xml-only", "05-html-only", "14-credit-note"];
+
+async function stage(extractor: Extractor, concurrency: number) {
+  const directory = await temporaryDirectory();
+  const invoices = sourceOf("invoices");
+  const made = await worksIn(directory, { extractor, sinks: [sinkOf("files").sink], source: invoices.source });
+  const works: Works = { ...made.works, clock: systemClock };
+  onTestFinished(() => works.ledger.close());
+  const events: Event[] = [];
+  let heard = () => {};
+  const tell = (event: Event) => {
+    events.push(event);
+    worker.wake();
+    heard();
+  };
+  const worker = createWorker({ works, concurrency, tell, log: silent, clock: systemClock });
+  const stop = new AbortController();
+  const abandon = new AbortController();
+  /** Resolves when so many messages have had this event. */
+  const told = (what: string, messages: number) =>
+    new Promise<void>((resolve) => {
+      heard = () => {
+        if (new Set(events.filter((event) => event.what === what).map(({ message }) => message)).size >= messages) resolve();
+      };
+      heard();
+    });
+  return { works, worker, directory, events, invoices, told, stop, abandon };
+}
+
+describe("shares", () => {
+  test("a service that hangs with all the hands it has holds up neither splitting, nor delivering, nor telling the mailbox", async () => {
+    let calls = 0;
+    const { promise: full, resolve: isFull } = Promise.withResolvers<void>();
+    const { extractor } = extractorOf(({ signal }): Progress | Promise<Progress> => {
+      calls += 1;
+      if (calls === 1) return answered;
+      if (calls === 3) isFull();
+      return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+    });
+    const { works, worker, told, stop, abandon } = await stage(extractor, 2);
+    for (const [uid, mail] of MAILS.slice(0, 3).entries()) await arrive(works, mail, uid + 1);
+    const running = worker.run(stop.signal, abandon.signal);
+    await full;
+    await told("settle.done", 1);
+    await arrive(works, MAILS[3] ?? "", 9);
+    worker.wake();
+    await told("split.done", 4);
+    // Its own share is full: the fourth is not begun.
+    expect(calls).toBe(3);
+    stop.abort();
+    abandon.abort();
+    await running;
+  });
+
+  test("of a kind no more are in hand than it may have, and all come to an end", async () => {
+    let inHand = 0;
+    let most = 0;
+    const { promise: two, resolve: areTwo } = Promise.withResolvers<void>();
+    const { extractor } = extractorOf(async () => {
+      most = Math.max(most, ++inHand);
+      if (inHand === 2) areTwo();
+      await two;
+      // Time for a third, were it taken.
+      for (let turn = 0; turn < 5; turn += 1) await new Promise(setImmediate);
+      inHand -= 1;
+      return answered;
+    });
+    const { works, worker, events, stop, abandon } = await stage(extractor, 2);
+    for (const [uid, mail] of MAILS.entries()) await arrive(works, mail, uid + 1);
+    await worker.run(stop.signal, abandon.signal, () => true);
+    expect(most).toBe(2);
+    expect(events.filter(({ what }) => what === "settle.done")).toHaveLength(MAILS.length);
+  });
+});
+
+describe("a row of the ledger that cannot be read", () => {
+  test("fails its task visibly and nothing else; what stands in it is kept and nothing is bought for it, however often it is put back", async () => {
+    const { extractor, asked } = extractorOf(() => answered);
+    const { works, worker, directory, events, invoices, stop, abandon } = await stage(extractor, 2);
+    const damaged = await arrive(works, MAILS[0] ?? "", 1);
+    await arrive(works, MAILS[1] ?? "", 2);
+    const database = new Database(join(directory, LEDGER_FILE));
+    onTestFinished(() => void database.close());
+    database.exec(`CREATE TRIGGER damage AFTER INSERT ON task WHEN new.kind = 'extract' AND new.message = '${damaged}'
+      BEGIN UPDATE task SET memo = '{"runId":"IBAN DE00' WHERE id = new.id; END`);
+    await worker.run(stop.signal, abandon.signal, () => true);
+
+    expect(asked.map(({ document }) => document.message)).not.toContain(damaged);
+    const told = invoices.told.map(({ origin, verdict }) => [origin.uid, verdict]).sort();
+    expect(told).toEqual([
+      [1, "failed"],
+      [2, "done"],
+    ]);
+    expect(events.find(({ what }) => what === "extract.failed")).toMatchObject({ message: damaged, faultCode: "ledger.record" });
+    const [summary] = await works.ledger.summaries(9, "stuck");
+    const failed = summary?.tasks.find(({ kind }) => kind === "extract");
+    expect(summary?.standing).toBe("failed");
+    expect(failed?.fault?.message).toBe(`row ${failed?.id} of the table task (extract ${damaged}.1) cannot be read`);
+    expect(JSON.stringify([failed, events])).not.toContain("IBAN");
+
+    expect(await works.ledger.reopen(null, new Date())).toHaveLength(1);
+    await worker.run(stop.signal, abandon.signal, () => true);
+    expect(asked.map(({ document }) => document.message)).not.toContain(damaged);
+    expect(database.prepare("SELECT memo, status FROM task WHERE kind = 'extract' AND message = ?").get(damaged)).toEqual({
+      memo: '{"runId":"IBAN DE00',
+      status: "failed",
+    });
+  });
+});
