@@ -34,7 +34,54 @@ export type Task = {
 /** The code of the fault in a task whose row cannot be read: it is never worked on, only set aside. */
 export const UNREADABLE = "ledger.record";
 
-export type NewTask = Pick<Task, "kind" | "subject">;
+export type NewTask = Pick<Task, "kind" | "subject"> & { readonly memo?: TaskMemo };
+
+/** Where the results of a message go, decided when it was split. The same fields as a route of the pipeline; the rooms do not know each other. */
+export type RouteRecord = {
+  /** The name of the rule; null when none matched. */
+  readonly rule: string | null;
+  readonly is: "take" | "hold" | "ignore";
+  /** As the owner wrote it. */
+  readonly why: string | null;
+  readonly service: string;
+  readonly sinks: readonly RouteSinkRecord[];
+  /** What the mailbox is told instead of what its own settings say. */
+  readonly afterwards: { readonly done: TellingRecord | null; readonly failed: TellingRecord | null } | null;
+};
+
+export type RouteSinkRecord = {
+  readonly name: string;
+  /** What one delivery tells of. */
+  readonly per: "document" | "message";
+  /** Whether what could not be read is told too. */
+  readonly failures: boolean;
+};
+
+/** The same fields as a source's `Afterwards`. */
+export type TellingRecord =
+  | { readonly is: "none" | "seen" | "flag" | "delete" }
+  | { readonly is: "move"; readonly folder: string }
+  | { readonly is: "keyword"; readonly keyword: string };
+
+/** What a delivery tells of, a document or a whole message, and to whom; `time` is 2 when it is told for the second time, under another key. */
+export type DeliveryName = { readonly of: string; readonly sink: string; readonly time: number };
+
+/** The key of a delivery, the same at every try: `<message>.<position>.<sink>` or `<message>.<sink>`, with `~2` for the second time. */
+export function deliveryKey({ of, sink, time }: DeliveryName): string {
+  return `${of}.${sink}${time === 1 ? "" : `~${time}`}`;
+}
+
+export function deliveryNameOf(key: string): DeliveryName {
+  const [plain = "", time = "1"] = key.split("~");
+  const dot = plain.lastIndexOf(".");
+  return { of: plain.slice(0, dot), sink: plain.slice(dot + 1), time: Number(time) };
+}
+
+/** 0 for a whole message. */
+export function positionOf(of: string): number {
+  const dot = of.lastIndexOf(".");
+  return dot === -1 ? 0 : Number(of.slice(dot + 1));
+}
 
 /** What one run reads: `<message>.<position>`, and the ids of the parts it is made of. */
 export type DocumentRecord = {
@@ -74,14 +121,20 @@ export type RunRecord = {
 
 export type ReceiptRecord = {
   readonly key: string;
-  readonly document: string;
+  /** null: it told of the whole message. */
+  readonly document: string | null;
   readonly sink: string;
   readonly receipt: { readonly [key: string]: string | number | boolean | null };
 };
 
 /** What a step adds to the record when it is done. */
 export type Growth = {
-  readonly split?: { readonly facts: Facts; readonly parts: readonly Part[]; readonly faults: readonly FaultRecord[] };
+  readonly split?: {
+    readonly facts: Facts;
+    readonly parts: readonly Part[];
+    readonly faults: readonly FaultRecord[];
+    readonly route: RouteRecord;
+  };
   readonly documents?: readonly DocumentRecord[];
   readonly result?: ResultRecord;
   readonly receipt?: ReceiptRecord;
@@ -90,7 +143,7 @@ export type Growth = {
 
 /**
  * What became of one effect. `later` is not a failure; `waiting` says what it waits for, and `quiet` that there is nothing to tell. `held` waits for a person. `halted`: the
- * whole service waits for a person, and this task with it. `run` is what the effect bought, or what is now known about it.
+ * whole service or sink waits for a person, and this task with it. `run` is what the effect bought, or what is now known about it.
  */
 export type Outcome = (
   | { readonly is: "done"; readonly memo?: TaskMemo; readonly growth?: Growth; readonly note?: string }
@@ -104,8 +157,9 @@ export type Outcome = (
     }
   | { readonly is: "retry"; readonly at: Date; readonly fault: Fault; readonly memo?: TaskMemo | null }
   | { readonly is: "failed"; readonly fault: Fault; readonly memo?: TaskMemo | null }
-  | { readonly is: "held"; readonly fault: Fault }
-  | { readonly is: "halted"; readonly service: string; readonly fault: Fault; readonly memo: TaskMemo | null }
+  | { readonly is: "held"; readonly fault: Fault; readonly growth?: Growth }
+  /** `name`: of the service or the sink. */
+  | { readonly is: "halted"; readonly name: string; readonly fault: Fault; readonly memo: TaskMemo | null }
 ) & {
   readonly run?: RunRecord;
   /** The run that is asked after from now on; such a task goes on at a paused service, and webhooks find it. */
@@ -177,20 +231,8 @@ export function eventOf(task: Task, outcome: Outcome, now: Date): Event {
   };
 }
 
-export type Closing = Pick<Task, "kind" | "status" | "subject">;
-
-/**
- * The end of the list: when nothing of a message is open any more, every arrival of it that has no settle task yet gets one.
- * Empty while there is work left.
- */
-export function closing(tasks: readonly Closing[], arrivals: readonly string[]): readonly NewTask[] {
-  if (tasks.some((task) => task.kind !== "settle" && (task.status === "open" || task.status === "held"))) return [];
-  const told = new Set(tasks.filter((task) => task.kind === "settle").map((task) => task.subject));
-  return arrivals.filter((arrival) => !told.has(arrival)).map((subject) => ({ kind: "settle", subject }));
-}
-
 /** What the mailbox is told: `done` only when every task before settling is done. */
-export function verdictOf(tasks: readonly Closing[]): "done" | "failed" {
+export function verdictOf(tasks: readonly Pick<Task, "kind" | "status">[]): "done" | "failed" {
   return tasks.some((task) => task.kind !== "settle" && task.status !== "done") ? "failed" : "done";
 }
 

@@ -177,4 +177,41 @@ const kinds: Migration = {
   },
 };
 
-export const migrations: Readonly<Record<string, Migration>> = { "0001-first": first, "0002-money": money, "0003-kinds": kinds };
+/** Messages go their own ways, deliveries keep their order, and one may tell of a whole message. */
+const ways: Migration = {
+  up: async (db: Kysely<unknown>) => {
+    const schema = db.schema;
+    await schema.alterTable("message").addColumn("route", "text").execute();
+    await schema.alterTable("service").renameTo("paused").execute();
+    await schema.alterTable("task").addColumn("sink", "text").execute();
+    await schema.alterTable("task").addColumn("position", "integer").execute();
+    // The keys so far: 64 characters of the message, a dot, the position, a dot, the sink.
+    await sql`
+      UPDATE task SET position = CAST(substr(subject, 66) AS INTEGER),
+                      sink = substr(subject, 66 + instr(substr(subject, 66), '.'))
+      WHERE kind = 'deliver'`.execute(db);
+    await schema
+      .createTable("receipt_of_any")
+      .addColumn("key", "text", (c) => c.primaryKey())
+      .addColumn("message", "text", (c) => c.notNull().references("message.id"))
+      .addColumn("document", "text", (c) => c.references("document.id"))
+      .addColumn("sink", "text", (c) => c.notNull())
+      .addColumn("receipt", "text", (c) => c.notNull())
+      .addColumn("at", "text", (c) => c.notNull())
+      .execute();
+    await sql`
+      INSERT INTO receipt_of_any (key, message, document, sink, receipt, at)
+      SELECT key, document.message, document, sink, receipt, at FROM receipt JOIN document ON document.id = receipt.document`.execute(db);
+    await schema.dropTable("receipt").execute();
+    await schema.alterTable("receipt_of_any").renameTo("receipt").execute();
+    await schema.createIndex("receipt_message").on("receipt").column("message").execute();
+    await schema.createIndex("receipt_sink").on("receipt").columns(["sink", "at"]).execute();
+  },
+};
+
+export const migrations: Readonly<Record<string, Migration>> = {
+  "0001-first": first,
+  "0002-money": money,
+  "0003-kinds": kinds,
+  "0004-ways": ways,
+};

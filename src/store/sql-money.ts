@@ -11,16 +11,16 @@ const EVENTS_MS = 7 * 86_400_000;
 
 export function moneyOn(db: Kysely<Tables>): Money {
   return {
-    pause: async (service, why, now) => pause(db, service, why, now.toISOString()),
+    pause: async (name, why, now) => pause(db, name, why, now.toISOString()),
 
-    resume: async (service) => {
-      const { numDeletedRows } = await db.deleteFrom("service").where("name", "=", service).executeTakeFirst();
+    resume: async (name) => {
+      const { numDeletedRows } = await db.deleteFrom("paused").where("name", "=", name).executeTakeFirst();
       return numDeletedRows > 0n;
     },
 
     paused: async () => {
-      const rows = await db.selectFrom("service").selectAll().orderBy("name").execute();
-      return rows.map(({ name, paused_at, why }) => ({ service: name, since: paused_at, why }));
+      const rows = await db.selectFrom("paused").selectAll().orderBy("name").execute();
+      return rows.map(({ name, paused_at, why }) => ({ name, since: paused_at, why }));
     },
 
     // In one transaction: a document on its way that becomes a run must not be missed between two questions.
@@ -136,18 +136,29 @@ export function moneyOn(db: Kysely<Tables>): Money {
 /** Paused already: the first reason stands. */
 export async function pause(db: Kysely<Tables> | Transaction<Tables>, name: string, why: string, at: string): Promise<void> {
   await db
-    .insertInto("service")
+    .insertInto("paused")
     .values({ name, paused_at: at, why })
     .onConflict((c) => c.column("name").doNothing())
     .execute();
 }
 
-/** One row a run: told again, only what was not known is added. */
+/** One row a run: told again, only what was not known is added. A run that gets to be known is the one nobody knew the id of, if there is one. */
 export async function recordRun(trx: Transaction<Tables>, run: RunRecord, at: string): Promise<void> {
   const { document, service, mailbox, runId, credits, possiblyTwice } = run;
+  const unknown = `${document}/`;
+  const key = `${unknown}${runId ?? ""}`;
+  if (runId !== null) {
+    // A limit must not miss what a person's retry bought: it counts from now.
+    await trx
+      .updateTable("run")
+      .set({ key, run_id: runId, at })
+      .where("key", "=", unknown)
+      .where((e) => e.not(e.exists(e.selectFrom("run as known").select("known.key").where("known.key", "=", key))))
+      .execute();
+  }
   await trx
     .insertInto("run")
-    .values({ key: `${document}/${runId ?? ""}`, document, service, mailbox, run_id: runId, credits, possibly_twice: possiblyTwice, at })
+    .values({ key, document, service, mailbox, run_id: runId, credits, possibly_twice: possiblyTwice, at })
     .onConflict((c) =>
       c.column("key").doUpdateSet((e) => ({
         credits: e.fn.coalesce("excluded.credits", "run.credits"),

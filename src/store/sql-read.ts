@@ -19,14 +19,34 @@ import type { Ledger, Pulse, Summary } from "./store.ts";
 
 export type Reads = Omit<Ledger, keyof Writes | keyof Money | "held" | "close">;
 
-/** Not what would buy at a paused service; what was bought there is still asked after. */
+/**
+ * Not what would buy at a paused service; what was bought there is still asked after. Not what would be delivered to a paused sink, nor
+ * before another delivery of the same message to the same sink that comes first.
+ */
 function mayGoOn(e: ExpressionBuilder<Tables, "task">) {
   const pausedService = e
     .selectFrom("document")
-    .innerJoin("service", "service.name", "document.service")
+    .innerJoin("paused", "paused.name", "document.service")
     .select("document.id")
     .whereRef("document.id", "=", "task.subject");
-  return e.or([e("task.kind", "!=", "extract"), e("task.run_id", "is not", null), e.not(e.exists(pausedService))]);
+  const pausedSink = e.selectFrom("paused").select("paused.name").whereRef("paused.name", "=", "task.sink");
+  const before = e
+    .selectFrom("task as other")
+    .select("other.id")
+    .whereRef("other.message", "=", "task.message")
+    .whereRef("other.sink", "=", "task.sink")
+    .where("other.status", "=", "open")
+    .where((o) =>
+      o.or([
+        o("other.position", "<", o.ref("task.position")),
+        o.and([o("other.position", "=", o.ref("task.position")), o("other.id", "<", o.ref("task.id"))]),
+      ]),
+    );
+  return e.or([
+    e("task.kind", "in", ["split", "settle"]),
+    e.and([e("task.kind", "=", "extract"), e.or([e("task.run_id", "is not", null), e.not(e.exists(pausedService))])]),
+    e.and([e("task.kind", "=", "deliver"), e.not(e.exists(pausedSink)), e.not(e.exists(before))]),
+  ]);
 }
 
 export function readsOn(db: Kysely<Tables>): Reads {
@@ -116,15 +136,17 @@ export function readsOn(db: Kysely<Tables>): Reads {
       return row === undefined ? null : resultOf(row);
     },
     receipts: async (message) =>
-      (
-        await db
-          .selectFrom("receipt")
-          .innerJoin("document", "document.id", "receipt.document")
-          .selectAll("receipt")
-          .where("document.message", "=", message)
-          .orderBy("receipt.key")
-          .execute()
-      ).map(receiptOf),
+      (await db.selectFrom("receipt").selectAll().where("message", "=", message).orderBy("key").execute()).map(receiptOf),
+    sentTo: async (sink, to, since) => {
+      const { n } = await db
+        .selectFrom("receipt")
+        .select((e) => e.fn.countAll<number>().as("n"))
+        .where("sink", "=", sink)
+        .where("at", ">=", since.toISOString())
+        .where(sql`json_extract(receipt, '$.to')`, "=", to)
+        .executeTakeFirstOrThrow();
+      return Number(n);
+    },
     tasks: tasksOf,
     events: async (message) =>
       (await db.selectFrom("event").selectAll().where("message", "=", message).orderBy("id").execute()).map(eventRecordOf),

@@ -1,12 +1,14 @@
 /** The tables of the ledger as the SQL builder sees them, and how a row becomes a record. */
 import type { Generated } from "kysely";
 import type { FaultRecord } from "../base/errors.ts";
+import { NO_FACTS } from "../message/facts.ts";
 import type { Facts, Part } from "../message/message.ts";
 import {
   type DocumentRecord,
   type Event,
   type ReceiptRecord,
   type ResultRecord,
+  type RouteRecord,
   type RunRecord,
   type Task,
   type TaskKind,
@@ -18,7 +20,7 @@ import type { ArrivalRecord, MailboxRecord, MessageRecord } from "./store.ts";
 
 export type Tables = {
   mailbox: { name: string; uid_validity: string; uid: number; since: string | null; until: number; swept_at: string | null };
-  message: { id: string; size: number; received_at: string; facts: string | null; faults: string };
+  message: { id: string; size: number; received_at: string; facts: string | null; faults: string; route: string | null };
   arrival: {
     id: Generated<number>;
     mailbox: string;
@@ -66,9 +68,10 @@ export type Tables = {
     possibly_twice: number;
     at: string;
   };
-  service: { name: string; paused_at: string; why: string };
+  /** Services and sinks that a person has to let go on. */
+  paused: { name: string; paused_at: string; why: string };
   webhook: { service: string; event_id: string; at: string };
-  receipt: { key: string; document: string; sink: string; receipt: string; at: string };
+  receipt: { key: string; message: string; document: string | null; sink: string; receipt: string; at: string };
   task: {
     id: Generated<number>;
     kind: string;
@@ -82,6 +85,9 @@ export type Tables = {
     fault: string | null;
     /** The run that is asked after. */
     run_id: string | null;
+    /** Of a delivery: where it goes, and its place among the deliveries of its message to there. */
+    sink: string | null;
+    position: number | null;
     released: number;
     created_at: string;
     updated_at: string;
@@ -142,8 +148,10 @@ export function messageOf(row: Row<Tables["message"]>): MessageRecord {
     sha256: row.id,
     size: row.size,
     receivedAt: row.received_at,
-    facts: json(row.facts) as Facts | null,
+    // Facts of an older version know less.
+    facts: row.facts === null ? null : { ...NO_FACTS, ...(json(row.facts) as Facts) },
     faults: json(row.faults) as FaultRecord[],
+    route: json(row.route) as RouteRecord | null,
   };
 }
 

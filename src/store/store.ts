@@ -7,6 +7,7 @@ import type {
   Outcome,
   ReceiptRecord,
   ResultRecord,
+  RouteRecord,
   RunRecord,
   Standing,
   Task,
@@ -39,6 +40,8 @@ export type MessageRecord = Blob & {
   readonly facts: Facts | null;
   /** What could not be read while splitting; the rest was good. */
   readonly faults: readonly FaultRecord[];
+  /** null until it is split. */
+  readonly route: RouteRecord | null;
 };
 
 export type MailboxRecord = {
@@ -63,7 +66,8 @@ export type Pulse = {
   }[];
 };
 
-export type Paused = { readonly service: string; readonly since: string; readonly why: string };
+/** `name`: of a service or a sink. */
+export type Paused = { readonly name: string; readonly since: string; readonly why: string };
 
 export type UnderWay = { readonly document: string; readonly service: string; readonly runId: string; readonly memo: TaskMemo };
 
@@ -120,10 +124,19 @@ export type Ledger = {
   /** Lets held tasks go, of the messages whose id begins with `message`; the limit does not hold them again. */
   readonly release: (message: string, now: Date) => Promise<readonly Task[]>;
 
-  /** Nothing more is bought at this service until it is resumed; runs already bought are still asked after. */
-  readonly pause: (service: string, why: string, now: Date) => Promise<void>;
+  /** Tells the results of the messages whose id begins with `message` once more, under new keys: to one sink, or to each that was told before. */
+  readonly replay: (message: string, sink: string | null, now: Date) => Promise<readonly Task[]>;
+
+  /** Messages an older version has split and not finished go this way. */
+  readonly adopt: (route: RouteRecord) => Promise<void>;
+
+  /**
+   * Nothing more is bought at this service until it is resumed; runs already bought are still asked after. Or nothing more is delivered
+   * to this sink: the name of one is never the name of the other.
+   */
+  readonly pause: (name: string, why: string, now: Date) => Promise<void>;
   /** True when it had been paused. */
-  readonly resume: (service: string, now: Date) => Promise<boolean>;
+  readonly resume: (name: string, now: Date) => Promise<boolean>;
   readonly paused: () => Promise<readonly Paused[]>;
   /** Runs bought at a service since then, and documents on their way to one. */
   readonly bought: (
@@ -152,6 +165,8 @@ export type Ledger = {
   readonly document: (id: string) => Promise<DocumentRecord | null>;
   readonly result: (document: string) => Promise<ResultRecord | null>;
   readonly receipts: (message: string) => Promise<readonly ReceiptRecord[]>;
+  /** How many receipts of this sink since then say that it was sent `to` this address. */
+  readonly sentTo: (sink: string, to: string, since: Date) => Promise<number>;
   readonly tasks: (message: string) => Promise<readonly Task[]>;
   readonly events: (message: string) => Promise<readonly Event[]>;
   /** Messages in order of arrival; with `stuck` only those that wait, are held, or failed. */

@@ -355,7 +355,10 @@ describe.each(implementations)("$name", ({ service, steps, document, make }) => 
       const one = extractor();
       const memo = await upTo(one, order);
       await one.advance(document, memo, "key", never);
-      expect((await drive(document, extractor().blind?.lost(memo).memo)).last).toMatchObject({ is: "answered", memo: { possiblyTwice: 0 } });
+      expect((await drive(document, extractor().blind?.lost(memo).memo)).last).toMatchObject({
+        is: "answered",
+        memo: { possiblyTwice: 0 },
+      });
       expect(seen(...effects)).toEqual(once);
     });
 

@@ -1,5 +1,6 @@
 /** The role of a sink, kept by every implementation. */
 import { fileSides } from "../sink/file-side.ts";
+import { httpSinks } from "../sink/http-side.ts";
 import { sinkContract } from "./sinks.ts";
 
-for (const implementation of [...fileSides]) sinkContract(implementation);
+for (const implementation of [...fileSides, ...httpSinks]) sinkContract(implementation);

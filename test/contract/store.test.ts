@@ -19,6 +19,7 @@ import {
   parts,
   receive,
   refused,
+  route,
   splitDone,
   taskOf,
   tell,
@@ -39,6 +40,11 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
       await ledger.close();
     }
   };
+  const extracted = async (ledger: Ledger, name: string) => {
+    await receive(ledger, name, 11);
+    await ledger.save(await taskOf(ledger, name, "split"), splitDone(name), at(20));
+    await ledger.save(await taskOf(ledger, name, "extract"), extractDone(name), at(21));
+  };
   const kinds = async (ledger: Ledger, name: string) => (await ledger.tasks(id(name))).map(({ kind, status }: Task) => `${kind} ${status}`);
   const whats = async (ledger: Ledger, name: string) => (await ledger.events(id(name))).map(({ what }) => what);
 
@@ -56,6 +62,7 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
           receivedAt: at(11).toISOString(),
           facts: null,
           faults: [],
+          route: null,
         });
         expect(await ledger.arrivals(id("a"))).toMatchObject([{ origin: origin(11), message: id("a"), receivedAt: at(-60).toISOString() }]);
         expect(await ledger.mailbox("invoices")).toEqual({ mailbox: "invoices", cursor: cursor(11), sweptAt: null });
@@ -230,11 +237,85 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
     );
 
     test(
+      "deliveries of one message to one sink go in the order of its documents; those to others, and of others, do not wait",
+      withLedger(async (ledger) => {
+        const [one, two] = [`${id("a")}.1`, `${id("a")}.2`];
+        await receive(ledger, "a", 11);
+        const sinks = ["files", "erp"].map((name) => ({ name, per: "document" as const, failures: false }));
+        const documents = [1, 2].map((position) => ({
+          id: `${id("a")}.${position}`,
+          message: id("a"),
+          position,
+          service: "cloudsquid",
+          whole: false,
+          parts: ["2"],
+        }));
+        const growth = { split: { facts, parts, faults: [], route: { ...route, sinks } }, documents };
+        const tasks = documents.map((document) => ({ kind: "extract" as const, subject: document.id }));
+        await ledger.save(await taskOf(ledger, "a", "split"), { is: "done", growth: { ...growth, tasks } }, at(20));
+        const due = async () => (await ledger.due(at(60), 10, [], "deliver")).map(({ subject }) => subject.replace(`${id("a")}.`, ""));
+        await ledger.save(await taskOf(ledger, "a", "extract", two), { is: "done" }, at(21));
+        expect(await due()).toEqual(["2.files", "2.erp"]);
+        await ledger.save(await taskOf(ledger, "a", "extract", one), { is: "done" }, at(22));
+        expect(await due()).toEqual(["1.files", "1.erp"]);
+        await ledger.save(await taskOf(ledger, "a", "deliver", `${one}.files`), { is: "retry", at: at(90), fault: temporary }, at(23));
+        expect(await due()).toEqual(["1.erp"]);
+        expect(await ledger.nextDue([], "deliver")).toEqual(at(22));
+        await ledger.save(await taskOf(ledger, "a", "deliver", `${one}.erp`), { is: "failed", fault: refused }, at(24));
+        expect(await due()).toEqual(["2.erp"]);
+      }),
+    );
+
+    test(
+      "nothing is delivered to a paused sink until it is resumed",
+      withLedger(async (ledger) => {
+        await extracted(ledger, "a");
+        const fault = permanent("http.gone", "410");
+        const task = await taskOf(ledger, "a", "deliver");
+        await ledger.save(task, { is: "halted", name: "files", fault, memo: task.memo }, at(22));
+        expect(await ledger.paused()).toEqual([{ name: "files", since: at(22).toISOString(), why: "410" }]);
+        expect(await ledger.due(at(99), 10, [])).toEqual([]);
+        expect(await ledger.backlog()).toEqual({ open: 0, waiting: 1 });
+        await ledger.resume("files", at(30));
+        expect(await ledger.due(at(30), 10, [])).toMatchObject([{ kind: "deliver", attempts: 0 }]);
+      }),
+    );
+
+    test(
+      "replay tells the same once more, under the next key, one after the other",
+      withLedger(async (ledger) => {
+        await extracted(ledger, "a");
+        await ledger.save(await taskOf(ledger, "a", "deliver"), deliverDone("a"), at(22));
+        expect(await ledger.replay(id("a").slice(0, 12), "elsewhere", at(30))).toEqual([]);
+        expect(await ledger.replay(id("a").slice(0, 12), null, at(30))).toMatchObject([
+          { subject: `${id("a")}.1.files~2`, status: "open" },
+        ]);
+        expect(await ledger.replay(id("a"), "files", at(31))).toMatchObject([{ subject: `${id("a")}.1.files~3` }]);
+        expect((await whats(ledger, "a")).slice(-2)).toEqual(["deliver.replayed", "deliver.replayed"]);
+        expect((await ledger.due(at(40), 10, [], "deliver")).map(({ subject }) => subject)).toEqual([`${id("a")}.1.files~2`]);
+      }),
+    );
+
+    test(
+      "what was sent to an address is counted by sink and from a moment on",
+      withLedger(async (ledger) => {
+        await extracted(ledger, "a");
+        const receipt = { key: `${id("a")}.1.files`, document: null, sink: "files", receipt: { to: "a@b.example" } };
+        await ledger.save(await taskOf(ledger, "a", "deliver"), { is: "done", growth: { receipt } }, at(22));
+        expect(await ledger.receipts(id("a"))).toEqual([receipt]);
+        expect(await ledger.sentTo("files", "a@b.example", at(22))).toBe(1);
+        expect(await ledger.sentTo("files", "a@b.example", at(23))).toBe(0);
+        expect(await ledger.sentTo("files", "b@b.example", at(0))).toBe(0);
+        expect(await ledger.sentTo("erp", "a@b.example", at(0))).toBe(0);
+      }),
+    );
+
+    test(
       "a record the ledger cannot take is refused whole, for good, and the next one is taken",
       withLedger(async (ledger) => {
         await receive(ledger, "a", 11);
         const task = await taskOf(ledger, "a", "split");
-        const twins: Outcome = { is: "done", growth: { split: { facts, parts: [...parts, ...parts], faults: [] } } };
+        const twins: Outcome = { is: "done", growth: { split: { facts, parts: [...parts, ...parts], faults: [], route } } };
         await expect(ledger.save(task, twins, at(20))).rejects.toMatchObject({ code: "ledger.refused", temporary: false });
         await expect(ledger.save(task, { is: "retry", at: new Date(Number.NaN), fault: temporary }, at(20))).rejects.toMatchObject({
           code: "ledger.refused",
@@ -322,7 +403,7 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
         });
         expect((await whats(ledger, "a")).at(-1)).toBe("extract.reopened");
         await ledger.save(await taskOf(ledger, "a", "extract"), { is: "done" }, at(40));
-        expect(await kinds(ledger, "a")).toEqual(["split done", "extract done", "settle open"]);
+        expect(await kinds(ledger, "a")).toEqual(["split done", "extract done", "deliver open"]);
       }),
     );
 
@@ -335,7 +416,7 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
         await ledger.save(inHand, { is: "done" }, at(31));
         expect(await kinds(ledger, "a")).toEqual(["split done", "extract open"]);
         await ledger.save(await taskOf(ledger, "a", "extract"), { is: "done" }, at(40));
-        expect(await kinds(ledger, "a")).toEqual(["split done", "extract done", "settle open"]);
+        expect(await kinds(ledger, "a")).toEqual(["split done", "extract done", "deliver open"]);
       }),
     );
 
@@ -449,8 +530,8 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
         await ledger.pause("cloudsquid", "another reason", at(31));
         await ledger.pause("elsewhere", "down", at(32));
         expect(await ledger.paused()).toEqual([
-          { service: "cloudsquid", since: at(30).toISOString(), why: "paused by hand" },
-          { service: "elsewhere", since: at(32).toISOString(), why: "down" },
+          { name: "cloudsquid", since: at(30).toISOString(), why: "paused by hand" },
+          { name: "elsewhere", since: at(32).toISOString(), why: "down" },
         ]);
         expect(await subjects(ledger, 60)).toEqual([id("unsplit"), document("bought")]);
         expect(await ledger.nextDue([])).toEqual(at(14));
@@ -458,7 +539,7 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
 
         expect(await ledger.resume("cloudsquid", at(40))).toBe(true);
         expect(await ledger.resume("cloudsquid", at(41))).toBe(false);
-        expect(await ledger.paused()).toMatchObject([{ service: "elsewhere" }]);
+        expect(await ledger.paused()).toMatchObject([{ name: "elsewhere" }]);
         expect(new Set(await subjects(ledger, 60))).toEqual(
           new Set([document("new"), document("begun"), id("unsplit"), document("bought")]),
         );
@@ -471,9 +552,9 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
         await ready(ledger, "a", 11);
         await save(ledger, "a", { is: "retry", at: at(12), fault: temporary }, 12);
         const fault = new Fault("cloudsquid.credits", "out of credits");
-        const event = await save(ledger, "a", { is: "halted", service: "cloudsquid", fault, memo: { rowId: "r" } }, 20);
+        const event = await save(ledger, "a", { is: "halted", name: "cloudsquid", fault, memo: { rowId: "r" } }, 20);
         expect(event).toMatchObject({ what: "extract.halted", note: "out of credits", faultCode: "cloudsquid.credits" });
-        expect(await ledger.paused()).toEqual([{ service: "cloudsquid", since: at(20).toISOString(), why: "out of credits" }]);
+        expect(await ledger.paused()).toEqual([{ name: "cloudsquid", since: at(20).toISOString(), why: "out of credits" }]);
         expect(await taskOf(ledger, "a", "extract")).toMatchObject({
           status: "open",
           attempts: 0,

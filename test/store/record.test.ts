@@ -3,8 +3,6 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { Fault, permanent } from "../../src/base/errors.ts";
 import {
-  type Closing,
-  closing,
   eventOf,
   type Outcome,
   standingOf,
@@ -119,38 +117,6 @@ test("eventOf: the name says kind and outcome; a fault is told by its code and s
   });
   expect(eventOf(task, { is: "done", note: "3 parts" }, now)).toMatchObject({ what: "extract.done", note: "3 parts", faultCode: null });
   expect(eventOf(task, { is: "later", at: soon, memo: {} }, now)).toMatchObject({ what: "extract.later", note: null, faultCode: null });
-});
-
-const closings: fc.Arbitrary<readonly Closing[]> = fc.uniqueArray(
-  fc.record({
-    kind: fc.constantFrom<TaskKind>("split", "extract", "deliver", "settle"),
-    status: fc.constantFrom<TaskStatus>("open", "done", "failed"),
-    subject: fc.constantFrom("1", "2", "3", "4"),
-  }),
-  { selector: ({ kind, subject }) => `${kind} ${subject}`, maxLength: 10 },
-);
-const arrivals = fc.uniqueArray(fc.constantFrom("1", "2", "3", "4", "5"));
-
-describe("closing", () => {
-  test("every arrival that was not told is told, once, and only when nothing else is open", () => {
-    fc.assert(
-      fc.property(closings, arrivals, (tasks, seen) => {
-        const added = closing(tasks, seen);
-        const working = tasks.some(({ kind, status }) => kind !== "settle" && status === "open");
-        expect(working && added.length > 0).toBe(false);
-        if (working) return;
-        const all = [...tasks, ...added.map((one) => ({ ...one, status: "open" as const }))];
-        const told = all.filter(({ kind }) => kind === "settle").map(({ subject }) => subject);
-        expect(new Set(told).size).toBe(told.length);
-        for (const arrival of seen) expect(told).toContain(arrival);
-        expect(closing(all, seen)).toEqual([]);
-      }),
-    );
-  });
-
-  test("a failed task ends the list like a done one", () => {
-    expect(closing([{ kind: "split", status: "failed", subject: "abc" }], ["1"])).toEqual([{ kind: "settle", subject: "1" }]);
-  });
 });
 
 test("verdictOf: done only when all work is done, whatever became of telling", () => {

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { Fault, permanent, recordOf } from "../../../src/base/errors.ts";
 import { NO_FACTS } from "../../../src/message/facts.ts";
 import type { Facts, Part } from "../../../src/message/message.ts";
-import type { Outcome, Task, TaskKind } from "../../../src/store/record.ts";
+import type { Outcome, RouteRecord, Task, TaskKind } from "../../../src/store/record.ts";
 import type { Ledger } from "../../../src/store/store.ts";
 
 const start = Date.parse("2026-03-02T10:00:00.000Z");
@@ -50,6 +50,15 @@ export const facts: Facts = {
   date: "2026-03-02T09:00:00.000Z",
 };
 
+export const route: RouteRecord = {
+  rule: null,
+  is: "take",
+  why: null,
+  service: "cloudsquid",
+  sinks: [{ name: "files", per: "document", failures: false }],
+  afterwards: null,
+};
+
 export const temporary = new Fault("cloudsquid.busy", "the service is busy");
 export const refused = permanent("cloudsquid.refused", "the run ended in an error", "look at the document");
 
@@ -70,7 +79,7 @@ export const splitDone = (name: string): Outcome => ({
   is: "done",
   note: "2 parts, 1 documents",
   growth: {
-    split: { facts, parts, faults: [recordOf(permanent("message.odd", "an odd header"))] },
+    split: { facts, parts, faults: [recordOf(permanent("message.odd", "an odd header"))], route },
     documents: [{ id: `${id(name)}.1`, message: id(name), position: 1, service: "cloudsquid", whole: true, parts: ["text", "2"] }],
     tasks: [{ kind: "extract", subject: `${id(name)}.1` }],
   },
@@ -90,7 +99,6 @@ export const extractDone = (name: string): Outcome => ({
       review: null,
       raw: { status: "done" },
     },
-    tasks: [{ kind: "deliver", subject: `${id(name)}.1.files` }],
   },
 });
 
