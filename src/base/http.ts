@@ -1,6 +1,9 @@
 /** HTTP calls: one client a service, one deadline a call, and failures that say whether the request can have been acted upon. */
-import { Agent, buildConnector, request as send } from "undici";
+import type { lookup as resolve } from "node:dns";
+import type { Socket } from "node:net";
+import { Agent, buildConnector, type Dispatcher, EnvHttpProxyAgent, Pool, request as send } from "undici";
 import { asFault, Fault, permanent, reasonOf } from "./errors.ts";
+import { type Proxies, publicOnly, refusePrivate, secureContextOf, type TlsFiles } from "./network.ts";
 
 export type HttpOptions = {
   /** Who is called, for errors: `cloudsquid`. */
@@ -11,6 +14,16 @@ export type HttpOptions = {
   readonly timeoutMs: number;
   /** A longer answer is cut off; 32 MB unless said otherwise. */
   readonly maxResponseBytes?: number;
+  /**
+   * False: addresses that are not of the public internet are refused, before anything is sent. It is the address connected to that is
+   * checked, so a name that changes its mind does not help. Behind a proxy, which looks names up by itself, only what the URL says.
+   */
+  readonly allowPrivate?: boolean;
+  /** None unless given. */
+  readonly proxies?: Proxies;
+  readonly tls?: TlsFiles;
+  /** How names become addresses: as the system does it, unless given. */
+  readonly lookup?: typeof resolve;
 };
 
 /** Bytes at hand, or bytes of a known length read while they are sent. */
@@ -25,6 +38,10 @@ export type HttpRequest = {
   readonly category?: string;
   /** A longer answer is cut off; the client's own limit unless said otherwise. */
   readonly maxResponseBytes?: number;
+  /** A longer answer is no failure: its beginning is the answer. */
+  readonly beginningOnly?: boolean;
+  /** Awaited right before anything is sent, when the turn has come (`manners.ts`); what it throws is thrown, and nothing is sent. Not part of the deadline. */
+  readonly beforeSend?: () => Promise<void>;
 };
 
 export type HttpResponse = {
@@ -43,7 +60,7 @@ export type HttpResponse = {
  *   because a request cut short must not be taken for a complete one (RFC 9112 section 8).
  * - `http.ambiguous`: sent whole, and no complete answer came: it may or may not have been acted upon.
  * - `http.stopped`: the caller's signal was aborted before the request was sent whole.
- * What the body's own stream throws is passed on as it is.
+ * A permanent `http.private-address` says that the address is refused (`allowPrivate`). What the body's own stream throws is passed on as it is.
  */
 export type Http = {
   readonly call: (request: HttpRequest, signal: AbortSignal) => Promise<HttpResponse>;
@@ -51,25 +68,28 @@ export type Http = {
   readonly close: () => Promise<void>;
 };
 
+export type HttpDoor = Http & {
+  /**
+   * Resolves when a connection was made, with TLS for `https:`, and cut again: no request is sent. With a proxy for `http:` it is the
+   * connection to the proxy; what a server thinks of our certificate is not known before a request (TLS 1.3). Throws like `call`.
+   */
+  readonly knock: (url: string, signal: AbortSignal) => Promise<void>;
+};
+
 const CONNECT_MS = 10_000;
 const RESPONSE_BYTES = 32 * 1024 * 1024;
 
 type Sent = "nothing" | "part" | "whole";
 
-export function createHttp(options: HttpOptions): Http {
+/** Throws a permanent Fault `config.tls` for a certificate or key that cannot be used. */
+export function createHttp(options: HttpOptions): HttpDoor {
   const { name, timeoutMs } = options;
   // undici reports a failed connection with the same errors as a broken one; only the connector knows which it was.
   const unconnected = new WeakSet<Error>();
-  const connect = buildConnector({ allowH2: false, timeout: Math.min(CONNECT_MS, timeoutMs) });
-  const agent = new Agent({
-    connections: options.connections,
-    headersTimeout: 0,
-    bodyTimeout: 0,
-    connect: (target, callback) =>
-      connect(target, (...result) => {
-        if (result[0]) unconnected.add(result[0]);
-        callback(...result);
-      }),
+  const dial = dialling(options);
+  const ways = dial((thrown) => {
+    if (thrown !== null) unconnected.add(thrown);
+    return thrown;
   });
 
   async function call(request: HttpRequest, signal: AbortSignal): Promise<HttpResponse> {
@@ -105,7 +125,7 @@ export function createHttp(options: HttpOptions): Http {
 
     async function exchange(): Promise<HttpResponse> {
       const answer = await send(request.url, {
-        dispatcher: agent,
+        dispatcher: ways.to(request.url),
         method: request.method,
         headers: {
           "user-agent": "billhook",
@@ -121,6 +141,10 @@ export function createHttp(options: HttpOptions): Http {
       const maxResponseBytes = request.maxResponseBytes ?? options.maxResponseBytes ?? RESPONSE_BYTES;
       for await (const chunk of answer.body as AsyncIterable<Uint8Array>) {
         size += chunk.length;
+        if (size > maxResponseBytes && request.beginningOnly) {
+          chunks.push(chunk.subarray(0, chunk.length - (size - maxResponseBytes)));
+          break;
+        }
         if (size > maxResponseBytes) end(`the answer is longer than ${maxResponseBytes} bytes`);
         if (ended !== null) break;
         chunks.push(chunk);
@@ -129,6 +153,8 @@ export function createHttp(options: HttpOptions): Http {
       return response(answer.statusCode, answer.headers, Buffer.concat(chunks));
     }
 
+    if (options.allowPrivate === false) refusePrivate(name, request.url);
+    await request.beforeSend?.();
     const timer = setTimeout(() => end(`no complete answer came within ${timeoutMs} ms`), timeoutMs);
     signal.addEventListener("abort", stop, { once: true });
     try {
@@ -138,17 +164,95 @@ export function createHttp(options: HttpOptions): Http {
       return await Promise.race([cutOff, ...(cut.signal.aborted ? [] : [exchange()])]);
     } catch (thrown) {
       if (bodyFault) throw bodyFault;
+      if (thrown instanceof Fault) throw thrown;
       const code = failure(request, sent, thrown instanceof Error && unconnected.has(thrown), signal.aborted);
-      const advice =
-        code === "http.unreachable" ? `Check the address, the network and the certificate of ${new URL(request.url).host}` : undefined;
-      throw new Fault(code, `${place(name, request)}: ${SAID[code]} (${ended ?? reasonOf(thrown)})`, { advice, cause: thrown });
+      throw failed(code, place(name, request), request.url, ended ?? reasonOf(thrown), thrown);
     } finally {
       clearTimeout(timer);
       signal.removeEventListener("abort", stop);
     }
   }
 
-  return { call, close: () => agent.destroy().catch(() => {}) };
+  async function knock(url: string, signal: AbortSignal): Promise<void> {
+    if (options.allowPrivate === false) refusePrivate(name, url);
+    const arrived = new Error("the connection is there");
+    const once = dial((thrown, socket) => {
+      socket?.destroy();
+      return thrown ?? arrived;
+    });
+    const late = AbortSignal.timeout(timeoutMs);
+    const either = AbortSignal.any([signal, late]);
+    try {
+      either.throwIfAborted();
+      const cutOff = new Promise<never>((_, reject) => either.addEventListener("abort", () => reject(either.reason)));
+      await Promise.race([cutOff, send(url, { dispatcher: once.to(url), signal: either })]);
+    } catch (thrown) {
+      if (thrown === arrived) return;
+      if (thrown instanceof Fault) throw thrown;
+      const why = late.aborted ? `not within ${timeoutMs} ms` : signal.aborted ? "it was stopped" : reasonOf(thrown);
+      throw failed(signal.aborted ? "http.stopped" : "http.unreachable", `${name}: ${new URL(url).origin}`, url, why, thrown);
+    } finally {
+      await once.close();
+    }
+  }
+
+  return { call, knock, close: ways.close };
+}
+
+/** Told of each connection that was made or failed; what it gives back is the failure the caller sees. */
+type Met = (thrown: Error | null, socket: Socket | null) => Error | null;
+type Ways = { readonly to: (url: string) => Dispatcher; readonly close: () => Promise<void> };
+
+function dialling(options: HttpOptions): (met: Met) => Ways {
+  const { connections, proxies } = options;
+  const timeout = Math.min(CONNECT_MS, options.timeoutMs);
+  const own = options.tls !== undefined && Object.values(options.tls).some((file) => file !== null);
+  const tls = own ? { secureContext: secureContextOf(options.name, options.tls ?? {}) } : {};
+  const lookup = options.allowPrivate === false ? { lookup: publicOnly(options.name, options.lookup) } : {};
+  const direct = buildConnector({ allowH2: false, timeout, ...tls, ...lookup });
+  return (met) => {
+    // One way for all connections, made directly, through a tunnel or to a proxy that forwards.
+    const factory = (origin: string | URL, given: object) => {
+      const { connect } = given as { readonly connect: buildConnector.connector };
+      return new Pool(origin, {
+        connections,
+        allowH2: false,
+        headersTimeout: 0,
+        bodyTimeout: 0,
+        connect: (target, callback) =>
+          connect(target, (thrown, socket) => {
+            const failure = met(thrown, socket);
+            if (failure !== null || socket === null) callback(failure ?? new Error("no connection"), null);
+            else callback(null, socket);
+          }),
+      });
+    };
+    const through = (proxy: string | null) =>
+      proxy === null
+        ? new Agent({ factory, connect: direct })
+        : new EnvHttpProxyAgent({
+            factory,
+            connect: direct,
+            connectTimeout: timeout,
+            httpProxy: proxy,
+            httpsProxy: proxy,
+            noProxy: proxies?.except ?? "",
+            requestTls: { allowH2: false, ...tls },
+          });
+    const plain = through(proxies?.http ?? null);
+    const secure = through(proxies?.https ?? null);
+    return {
+      to: (url) => (new URL(url).protocol === "https:" ? secure : plain),
+      close: async () => {
+        for (const agent of [plain, secure]) await agent.destroy().catch(() => {});
+      },
+    };
+  };
+}
+
+function failed(code: keyof typeof SAID, where: string, url: string, why: string, cause: unknown): Fault {
+  const advice = code === "http.unreachable" ? `Check the address, the network and the certificate of ${new URL(url).host}` : undefined;
+  return new Fault(code, `${where}: ${SAID[code]} (${why})`, { advice, cause });
 }
 
 const SAID = {

@@ -4,19 +4,20 @@ import { asFault, EXIT } from "../base/errors.ts";
 import { silent } from "../base/logger.ts";
 import { loadConfig } from "../config/load.ts";
 import { assembleDoors } from "../daemon/assemble.ts";
+import { compile } from "../mapping/template.ts";
 import type { Terminal } from "./terminal.ts";
 
 const PATIENCE_MS = 30_000;
 
 export async function check(options: { readonly config: string }, { out, stop }: Terminal): Promise<number> {
-  const config = await loadConfig(options.config, process.env);
+  const config = await loadConfig(options.config, process.env, compile);
   out(`config   ${options.config}  ok`);
   const doors = await assembleDoors(config, { clock: systemClock, log: silent });
   try {
     const knocks = [
       ...[...doors.sources.values()].map((door) => ({ kind: "mailbox", name: door.name, probe: door.probe })),
       ...[...doors.services.values()].map(({ extractor: door }) => ({ kind: "service", name: door.name, probe: door.probe })),
-      ...[...doors.sinks.values()].map((door) => ({ kind: "sink", name: door.name, probe: door.probe })),
+      ...[...doors.sinks.values()].map(({ sink: door }) => ({ kind: "sink", name: door.name, probe: door.probe })),
     ];
     const widest = Math.max(...knocks.map(({ name }) => name.length));
     const said = knocks.map(async ({ kind, name, probe }) => {

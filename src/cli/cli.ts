@@ -47,7 +47,7 @@ function program(terminal: Terminal, ended: (code: number) => void): Command {
 
   billhook
     .command("release <message>")
-    .description("let a held message go, although a limit holds it (its id or the beginning of it)")
+    .description("let a held message go, although a limit or a rule holds it (its id or the beginning of it)")
     .option(...CONFIG)
     .action(async (message: string, options: { config: string }) =>
       ended(await (await import("./release.ts")).release({ ...options, message }, terminal)),
@@ -62,19 +62,28 @@ function program(terminal: Terminal, ended: (code: number) => void): Command {
     );
 
   billhook
-    .command("pause <service>")
-    .description("buy nothing more at a service until it is resumed; runs already bought are still asked after")
+    .command("replay <message>")
+    .description("deliver the results of a message once more, as deliveries of their own (its id or the beginning of it)")
     .option(...CONFIG)
-    .action(async (service: string, options: { config: string }) =>
-      ended(await (await import("./pause.ts")).pause({ ...options, service }, terminal)),
+    .option("--to <sink>", "only to this sink")
+    .action(async (message: string, { config, to }: { config: string; to?: string }) =>
+      ended(await (await import("./replay.ts")).replay({ config, message, to: to ?? null }, terminal)),
     );
 
   billhook
-    .command("resume <service>")
-    .description("buy again at a paused service")
+    .command("pause <name>")
+    .description("buy nothing more at a service, or deliver nothing more to a sink; runs already bought are still asked after")
     .option(...CONFIG)
-    .action(async (service: string, options: { config: string }) =>
-      ended(await (await import("./pause.ts")).resume({ ...options, service }, terminal)),
+    .action(async (name: string, options: { config: string }) =>
+      ended(await (await import("./pause.ts")).pause({ ...options, name }, terminal)),
+    );
+
+  billhook
+    .command("resume <name>")
+    .description("go on with a paused service or sink")
+    .option(...CONFIG)
+    .action(async (name: string, options: { config: string }) =>
+      ended(await (await import("./pause.ts")).resume({ ...options, name }, terminal)),
     );
 
   billhook
@@ -107,10 +116,11 @@ function program(terminal: Terminal, ended: (code: number) => void): Command {
 
   billhook
     .command("config")
-    .description("print the JSON Schema or the reference of the configuration")
+    .description("print the JSON Schema or the reference of the configuration, or the JSON Schema of what is delivered")
     .option("--schema", "the JSON Schema", false)
     .option("--reference", "the reference, as Markdown", false)
-    .action(async (options: { schema: boolean; reference: boolean }) =>
+    .option("--delivery", "the JSON Schema of what is delivered", false)
+    .action(async (options: { schema: boolean; reference: boolean; delivery: boolean }) =>
       ended(await (await import("./config.ts")).config(options, terminal.out)),
     );
 

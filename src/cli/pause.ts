@@ -1,35 +1,37 @@
-/** `billhook pause` and `resume`: the kill switch of a service; safe while the daemon runs. */
+/** `billhook pause` and `resume`: the kill switch of a service or a sink; safe while the daemon runs. */
 import { EXIT, permanent } from "../base/errors.ts";
 import type { Config } from "../config/schema.ts";
 import { withLedger } from "./ledger.ts";
 import type { Terminal } from "./terminal.ts";
 
-type Options = { readonly config: string; readonly service: string };
+type Options = { readonly config: string; readonly name: string };
 
-export function pause({ config: path, service }: Options, { out }: Terminal): Promise<number> {
+export function pause({ config: path, name }: Options, { out }: Terminal): Promise<number> {
   return withLedger(
     path,
-    async (ledger, _, now) => {
-      await ledger.pause(service, "paused by hand", now);
-      out(`${service} is paused: nothing more is bought there; \`billhook resume ${service}\` goes on`);
+    async (ledger, config, now) => {
+      await ledger.pause(name, "paused by hand", now);
+      const what = Object.hasOwn(config.services, name) ? "bought there" : "delivered there";
+      out(`${name} is paused: nothing more is ${what}; \`billhook resume ${name}\` goes on`);
       return EXIT.done;
     },
-    (config) => mustHave(service, config, path),
+    (config) => mustHave(name, config, path),
   );
 }
 
-export function resume({ config: path, service }: Options, { out }: Terminal): Promise<number> {
+export function resume({ config: path, name }: Options, { out }: Terminal): Promise<number> {
   return withLedger(
     path,
     async (ledger, _, now) => {
-      out((await ledger.resume(service, now)) ? `${service} goes on` : `${service} was not paused`);
+      out((await ledger.resume(name, now)) ? `${name} goes on` : `${name} was not paused`);
       return EXIT.done;
     },
-    (config) => mustHave(service, config, path),
+    (config) => mustHave(name, config, path),
   );
 }
 
-function mustHave(service: string, config: Config, path: string): void {
-  if (Object.hasOwn(config.services, service)) return;
-  throw permanent("config.usage", `${path} has no service ${service}; it has ${Object.keys(config.services).join(", ")}`);
+function mustHave(name: string, { services, sinks }: Config, path: string): void {
+  if (Object.hasOwn(services, name) || Object.hasOwn(sinks, name)) return;
+  const all = [...Object.keys(services), ...Object.keys(sinks)].join(", ");
+  throw permanent("config.usage", `${path} has no service and no sink ${name}; it has ${all}`);
 }

@@ -3,10 +3,11 @@ import { systemClock } from "../base/clock.ts";
 import { createLogger } from "../base/logger.ts";
 import { loadConfig } from "../config/load.ts";
 import { runDaemon } from "../daemon/daemon.ts";
+import { compile } from "../mapping/template.ts";
 import type { Terminal } from "./terminal.ts";
 
 export async function run(options: { readonly config: string; readonly once: boolean }, terminal: Terminal): Promise<number> {
-  const config = await loadConfig(options.config, process.env);
+  const config = await loadConfig(options.config, process.env, compile);
   const { level, format } = config.log;
   const log = createLogger({ level, format: format === "auto" ? (process.stderr.isTTY ? "pretty" : "json") : format });
   const passing = killAt(process.env.BILLHOOK_KILL_AT);

@@ -52,8 +52,7 @@ export async function status(options: Options, { out }: Terminal): Promise<numbe
       const doubt = possiblyTwice === 0 ? "" : `, ${possiblyTwice} possibly bought twice`;
       out(`${day === today ? "today     " : `${day} `}${service}: ${runs} runs${price} for ${mailbox}${doubt}`);
     }
-    for (const { service, since, why } of paused)
-      out(`paused    ${service} since ${since}: ${why} - \`billhook resume ${service}\` goes on`);
+    for (const { name, since, why } of paused) out(`paused    ${name} since ${since}: ${why} - \`billhook resume ${name}\` goes on`);
     for (const { id, standing, faults } of stuck) {
       const why = faults.map(({ task, message, advice }) => [`${task}: ${message}`, advice].filter(Boolean).join(" - "));
       out(`${standing.padEnd(9)} ${id}  ${why.join("; ")}`);

@@ -91,7 +91,7 @@ function editable(entry: Entry): object {
   }
   const annotations = Object.fromEntries(Object.entries(node).filter(([key]) => ANNOTATIONS.includes(key)));
   const checks = Object.fromEntries(Object.entries(node).filter(([key]) => !ANNOTATIONS.includes(key)));
-  const alternatives = entry.anyOf ? entry.anyOf.map((it) => (it.properties ? editable(it) : withoutExpected(it))) : [checks];
+  const alternatives = entry.anyOf ? entry.anyOf.map((it) => (it.properties || it.items ? editable(it) : withoutExpected(it))) : [checks];
   return { ...annotations, anyOf: [...alternatives, REFERENCE] };
 }
 
@@ -108,7 +108,7 @@ Made from the schema by \`npm run generate\`; do not edit. A complete file to st
 - Relative paths are relative to the directory of the configuration file.
 - \`\${NAME}\` inside a value is replaced by an environment variable, \`\${file:/run/secrets/x}\` by the content of a file without the newline at
   its end, \`$\${\` by a plain \`\${\`. This happens after the YAML is read, so a secret can hold any character.
-- \`<name>\` is a name of your own: lower-case letters, digits, \`-\` and \`_\`.
+- \`<name>\` is a name of your own: lower-case letters, digits, \`-\` and \`_\`. \`[]\` is each entry of a list.
 - GUESS marks what Cloudsquid does not document.
 `;
 
@@ -131,7 +131,8 @@ function sections(entry: Entry, path: readonly string[], kinds: readonly string[
   const inner = Object.entries(entry.properties ?? {}).flatMap(([key, it]) => sections(it, [...path, key], kinds));
   const named = entry.additionalProperties ? sections(entry.additionalProperties, [...path, "<name>"], kinds) : [];
   const alternatives = (entry.oneOf ?? []).flatMap((it) => sections(it, path, [String(it.properties?.kind?.const)]));
-  return [...own, ...inner, ...named, ...alternatives];
+  const items = entry.items ? sections(entry.items, [...path.slice(0, -1), `${path.at(-1)}[]`], kinds) : [];
+  return [...own, ...inner, ...named, ...alternatives, ...items];
 }
 
 /** What several kinds share is told once. */

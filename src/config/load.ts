@@ -3,12 +3,19 @@ import { closeSync, openSync, readSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import type { z } from "zod";
 import { permanent } from "../base/errors.ts";
+import type { Broken } from "./broken.ts";
+import { brokenExpressions, type Compile } from "./expressions.ts";
+import { mailbox } from "./mailbox.ts";
+import { brokenPems } from "./pem.ts";
 import { type Surroundings, whyUnreadable } from "./references.ts";
+import { retry } from "./retry.ts";
+import { rule } from "./route.ts";
 import { brokenRules, type Readable } from "./rules.ts";
-import { type Config, mailbox, retry, schema, sink } from "./schema.ts";
+import { type Config, schema } from "./schema.ts";
 import { problemsOf } from "./sentences.ts";
 import { service } from "./service.ts";
-import { type Path, type Problem, readTree, type Tree, valueAt } from "./tree.ts";
+import { type Sink, sink } from "./sink.ts";
+import { type Problem, readTree, type Tree, valueAt } from "./tree.ts";
 
 export type { Config } from "./schema.ts";
 export type { Problem } from "./tree.ts";
@@ -20,12 +27,12 @@ const MOST_TOLD = 100;
 
 /**
  * Throws one Fault: `config.missing` or `config.unreadable` when there is no text, `config.invalid` with one line for each problem.
- * `readFile` gives the text of a file, and throws what node:fs throws.
+ * Without `compile` the JSONata in it is left for others to judge.
  */
-export async function loadConfig(path: string, env: Surroundings["env"], readFile: (path: string) => string = readText): Promise<Config> {
+export async function loadConfig(path: string, env: Surroundings["env"], compile?: Compile): Promise<Config> {
   let text: string;
   try {
-    text = readFile(path);
+    text = readText(path);
   } catch (thrown) {
     const missing = (thrown as NodeJS.ErrnoException).code === "ENOENT";
     throw permanent(
@@ -37,7 +44,7 @@ export async function loadConfig(path: string, env: Surroundings["env"], readFil
       thrown,
     );
   }
-  const reading = readConfig(text, { path, env, readFile });
+  const reading = readConfig(text, { path, env, readFile: readText, ...(compile && { compile }) });
   if ("config" in reading) return reading.config;
   const lines = reading.problems
     .slice(0, MOST_TOLD)
@@ -46,9 +53,10 @@ export async function loadConfig(path: string, env: Surroundings["env"], readFil
   throw permanent("config.invalid", lines.join("\n"), "Mend these lines; config/reference.md tells what every key expects.");
 }
 
+/** `readFile` gives the text of a file by its absolute path. */
 export function readConfig(
   text: string,
-  { path, env, readFile }: { readonly path: string; readonly env: Surroundings["env"]; readonly readFile: (path: string) => string },
+  { path, env, readFile, compile }: Surroundings & { readonly path: string; readonly compile?: Compile },
 ): Reading {
   const absolute = (relative: string) => resolve(dirname(path), relative);
   const tree = readTree(text, { env, readFile: (name) => readFile(absolute(name)) });
@@ -61,10 +69,20 @@ export function readConfig(
   const problems = [
     ...tree.problems,
     ...(parsed.success ? [] : problemsOf(parsed.error.issues, tree)),
-    ...brokenRules(readable).map((broken) => tree.problemAt(broken.path, broken.message, broken.path.length > 2 ? "value" : "key")),
-    ...authorities(readable, tree, (name) => readFile(absolute(name))),
+    ...[
+      ...brokenRules(readable),
+      ...brokenPems(readable, (name) => readFile(absolute(name))),
+      ...(compile ? brokenExpressions(readable, compile, (path) => tree.placeOf(path)?.references.length !== 0) : []),
+    ].flatMap((broken) => placed(broken, tree)),
   ];
   return parsed.success && problems.length === 0 ? { config: withPaths(parsed.data, absolute) } : { problems: sorted(problems) };
+}
+
+function placed({ path, message }: Broken, tree: Tree): readonly Problem[] {
+  // A text may stand where a list of one is meant.
+  const standing = tree.placeOf(path) === undefined && /^\d+$/.test(path.at(-1) ?? "") ? path.slice(0, -1) : path;
+  if (tree.placeOf(standing)?.broken) return [];
+  return [tree.problemAt(standing, message, standing.length > 2 ? "value" : "key")];
 }
 
 /** A reference always brings in a text; where the schema wants a number or a truth, that is what it becomes. */
@@ -97,42 +115,33 @@ function readableParts(root: unknown): Readable {
         return parsed.success ? [[name, parsed.data]] : [];
       }),
     );
+  const names = (section: string) => entries(section)?.map(([name]) => name) ?? null;
+  const written = valueAt(root, ["routes"]);
+  const rules: readonly unknown[] = Array.isArray(written) ? written : [];
   return {
-    retry: retry.safeParse(valueAt(root, ["retry"]) ?? {}).data ?? null,
+    retry: retry("3d").safeParse(valueAt(root, ["retry"]) ?? {}).data ?? null,
     mailboxes: right("mailboxes", mailbox),
     services: right("services", service),
     sinks: right("sinks", sink),
+    routes: rules.map((it) => rule.safeParse(it).data ?? null),
     web: valueAt(root, ["web"]) !== undefined,
-    counts: {
-      mailboxes: entries("mailboxes")?.length ?? null,
-      services: entries("services")?.length ?? null,
-      sinks: entries("sinks")?.length ?? null,
-    },
+    names: { mailboxes: names("mailboxes"), services: names("services"), sinks: names("sinks") },
   };
-}
-
-function authorities({ mailboxes }: Readable, tree: Tree, readFile: (path: string) => string): readonly Problem[] {
-  return Object.entries(mailboxes).flatMap(([name, { ca }]) => {
-    const path: Path = ["mailboxes", name, "ca"];
-    if (ca === null || tree.placeOf(path)?.broken) return [];
-    const expected = "expected a PEM file with at least one CERTIFICATE";
-    try {
-      if (readFile(ca).includes("-----BEGIN CERTIFICATE-----")) return [];
-      return [tree.problemAt(path, `${expected}, found none in it. Name the file of the CA that signed the server's certificate.`)];
-    } catch (thrown) {
-      return [tree.problemAt(path, `${expected}, but ${whyUnreadable(thrown)}. Name a file the user billhook runs as can read.`)];
-    }
-  });
 }
 
 function withPaths(config: Config, absolute: (path: string) => string): Config {
   const each = <T>(entries: { readonly [name: string]: T }, change: (entry: T) => T) =>
     Object.fromEntries(Object.entries(entries).map(([name, entry]) => [name, change(entry)]));
+  const orNull = (path: string | null) => (path === null ? null : absolute(path));
   return {
     ...config,
     state: { ...config.state, directory: absolute(config.state.directory) },
-    mailboxes: each(config.mailboxes, (it) => ({ ...it, ca: it.ca === null ? null : absolute(it.ca) })),
-    sinks: each(config.sinks, (it) => ({ ...it, directory: absolute(it.directory) })),
+    mailboxes: each(config.mailboxes, (it) => ({ ...it, ca: orNull(it.ca) })),
+    sinks: each(config.sinks, (it): Sink => {
+      if (it.kind === "file") return { ...it, directory: absolute(it.directory) };
+      if (it.kind === "smtp") return { ...it, ca: orNull(it.ca) };
+      return { ...it, ca: orNull(it.ca), certificate: orNull(it.certificate), key: orNull(it.key) };
+    }),
   };
 }
 

@@ -6,7 +6,19 @@ import { alternatives } from "./values.ts";
 
 type Issue = z.core.$ZodIssue;
 
-const SECRET = new Set(["password", "apiKey", "webhookSecret"]);
+const SECRET = new Set([
+  "password",
+  "apiKey",
+  "webhookSecret",
+  "auth",
+  "bearer",
+  "headers",
+  "secrets",
+  "key",
+  "oauth2",
+  "clientSecret",
+  "refreshToken",
+]);
 const LONGEST_SHOWN = 40;
 
 export function problemsOf(issues: readonly Issue[], tree: Tree): readonly Problem[] {
@@ -17,7 +29,8 @@ export function problemsOf(issues: readonly Issue[], tree: Tree): readonly Probl
       return issue.keys.map((key) => tree.problemAt([...path, key], unknownKey(path, key, tree), "key"));
     if (issue.code === "invalid_key") {
       const expected = issue.issues[0]?.message ?? issue.message;
-      return [tree.problemAt(path, `expected ${expected}, found ${shown(path.at(-1))}. Choose another name.`, "key")];
+      const found = isSecret(path) ? "" : `, found ${shown(path.at(-1))}`;
+      return [tree.problemAt(path, `expected ${expected}${found}. Choose another name.`, "key")];
     }
     const meant = issue.code === "invalid_union" ? meantAlternative(issue.errors) : undefined;
     if (meant)
@@ -34,12 +47,17 @@ function meantAlternative(alternatives: readonly (readonly Issue[])[]): readonly
   return alternatives.find((issues) => issues.length > 0 && issues.every((issue) => issue.path.length > 0));
 }
 
-/** What stands there, unless it may be a secret: under a secret's key, with a password in a URL, or brought in by a reference. */
+/** Names of the owner's own stand above. */
+function isSecret(path: Path): boolean {
+  return path.slice(2).some((step) => SECRET.has(String(step)));
+}
+
+/** What stands there, unless it may be a secret: under a secret's key, in a URL with a password or a query, or brought in by a reference. */
 function foundAt(path: Path, tree: Tree): string {
   const value = valueAt(tree.root, path);
   const references = tree.placeOf(path)?.references ?? [];
   if (references.length > 0) return value === "" ? `nothing in ${references.join("")}` : `the value of ${references.join(" ")} (not shown)`;
-  const secret = SECRET.has(String(path.at(-1))) || (typeof value === "string" && value.includes("://") && value.includes("@"));
+  const secret = isSecret(path) || (typeof value === "string" && value.includes("://") && /[@?]/.test(value));
   const empty = value === undefined || value === null || value === "";
   return secret && !empty && typeof value !== "object"
     ? `a ${typeof value === "string" ? "text" : typeof value} (not shown)`
@@ -67,7 +85,8 @@ function advice(path: Path, tree: Tree): string {
 }
 
 function unknownKey(path: Path, key: string, tree: Tree): string {
-  const known = Object.keys(entryAt(path, tree.root)?.properties ?? {});
+  const entry = entryAt(path, tree.root);
+  const known = [entry, ...(entry?.anyOf ?? [])].flatMap((it) => Object.keys(it?.properties ?? {})).filter((it) => it !== key);
   const close = nearest(key, known);
   if (close) return `unknown key. Did you mean ${close}?`;
   return `unknown key, expected ${alternatives(known)}. Remove it.`;

@@ -110,7 +110,10 @@ function walk(document: Document.Parsed, surroundings: Surroundings, places: Map
     }
     if (isSeq(node)) {
       place();
-      return node.items.map((item, index) => visit(item as Node, [...path, index], offset, offset));
+      return node.items.map((item, index) => {
+        const at = (item as Node | null)?.range?.[0] ?? offset;
+        return visit(item as Node, [...path, index], at, at);
+      });
     }
     if (!isScalar(node) || typeof node.value !== "string") {
       place();

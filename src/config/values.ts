@@ -14,11 +14,11 @@ export function section<S extends z.core.$ZodLooseShape>(shape: S) {
   return z.strictObject(shape, { error: (issue) => (issue.code === "invalid_type" ? "a mapping" : undefined) });
 }
 
-export const NAME = "a name of lower-case letters, digits, - and _, beginning with a letter or a digit";
+export const NAME = "a name of lower-case letters, digits, - and _, beginning with a letter or a digit, and not a number";
 
-/** A mapping from names the owner chooses. */
+/** A mapping from names the owner chooses. Not numbers: JavaScript would put them first, and the order counts. */
 export function named<S extends z.core.SomeType>(value: S) {
-  return z.record(z.string().regex(/^[a-z0-9][a-z0-9_-]*$/, NAME), value, {
+  return z.record(z.string().regex(/^(?!\d+$)[a-z0-9][a-z0-9_-]*$/, NAME), value, {
     error: (issue) => (issue.code === "invalid_type" ? "a mapping of names" : NAME),
   });
 }
@@ -98,11 +98,51 @@ export function httpUrl() {
   const expected = "an http or https URL without a user, a query or a fragment";
   return z
     .string(expected)
-    .refine((text) => {
-      const url = text.length <= 2_000 ? URL.parse(text) : null;
-      return url !== null && /^https?:$/.test(url.protocol) && !`${url.username}${url.password}${url.search}${url.hash}`;
-    }, expected)
+    .refine((text) => isHttpUrl(text) && new URL(text).search === "", expected)
     .transform((text) => new URL(text).href.replace(/\/+$/, ""))
+    .meta({ expected });
+}
+
+/** A URL that is called as it stands there. */
+export function endpoint() {
+  const expected = "an http or https URL without a user or a fragment";
+  return z.string(expected).refine(isHttpUrl, expected).meta({ expected });
+}
+
+function isHttpUrl(text: string): boolean {
+  const url = text.length <= 2_000 ? URL.parse(text) : null;
+  return url !== null && /^https?:$/.test(url.protocol) && `${url.username}${url.password}${url.hash}` === "";
+}
+
+/** RFC 5322 section 3.4, without comments and quoted local parts: `a@b`, and with `named` also `Name <a@b>`. */
+export function address(expected: string, { named = false } = {}) {
+  const pattern = new RegExp(named ? `^(${ADDRESS}|(${PHRASE})? ?<${ADDRESS}>)$` : `^${ADDRESS}$`, "u");
+  return z
+    .string(expected)
+    .refine((text) => text.length <= 320 && pattern.test(text), expected)
+    .meta({ expected });
+}
+
+const ADDRESS = "[\\w!#$%&'*+/=?^`{|}~\\-]+(\\.[\\w!#$%&'*+/=?^`{|}~\\-]+)*@[\\p{L}\\p{N}]([\\p{L}\\p{N}.\\-]*[\\p{L}\\p{N}])?";
+const PHRASE = '"[^"\\\\\\p{Cc}]+"|[^<>@"\\\\,;:()\\[\\]\\p{Cc}]+';
+
+/** Permissions of a file as octal text; the output is the number, null when they are left out. */
+export function permissions(example: string, what: string, pattern: RegExp) {
+  const expected = `${what}, such as "${example}"`;
+  return z
+    .string(expected)
+    .regex(pattern, expected)
+    .transform((octal) => Number.parseInt(octal, 8))
+    .nullable()
+    .default(null)
+    .meta({ expected });
+}
+
+/** One or a list of them; the output is a list. */
+export function severalOf<T extends string>(one: z.ZodType<T, T>, expected: string) {
+  return z
+    .union([one, z.array(one, expected).min(1, expected)], { error: expected })
+    .transform((it): readonly T[] => (Array.isArray(it) ? it : [it]))
     .meta({ expected });
 }
 
@@ -128,7 +168,9 @@ export function keyword() {
   return line('an IMAP keyword: visible ASCII without spaces and ( ) { ] % * " \\', /^[!#$&'+,\-./0-9:;<=>?@A-Z[^_`a-z|}~]+$/);
 }
 
-export const TEMPLATE_WORDS = ["message", "position", "document", "mailbox", "date", "subject", "from", "messageId"] as const;
+const MAIL_WORDS = ["message", "position", "document", "service", "mailbox", "date", "subject", "from", "messageId"] as const;
+const INVOICE_WORDS = ["issueDate", "dueDate", "number", "type", "currency", "seller", "buyer", "net", "tax", "gross"] as const;
+export const TEMPLATE_WORDS = [...MAIL_WORDS, ...INVOICE_WORDS] as const;
 
 /** A file name with `{{words}}` in it; it stays below its directory. */
 export function template() {
@@ -145,4 +187,10 @@ function isTemplate(text: string): boolean {
   });
   const segments = literal.split("/");
   return understood && !/[{}\\\x00-\x1f\x7f]/.test(literal) && segments.every((segment) => !["", ".", ".."].includes(segment));
+}
+
+/** Addresses with wildcards. A domain by itself would never match. Bounded, for the pattern looks more than once. */
+export function likeAddresses() {
+  const expected = "an address, with * for any characters and ? for one, such as *@example.com";
+  return severalOf(line(expected, /^(?=\S{1,320}$)\S*[@*]\S*$/), `${expected}, or a list of them`);
 }

@@ -7,17 +7,25 @@ import { Fault, permanent, reasonOf } from "../base/errors.ts";
 import { createHttp } from "../base/http.ts";
 import type { Logger } from "../base/logger.ts";
 import { type MannersOptions, mannered } from "../base/manners.ts";
+import { type Proxies, proxiesOf } from "../base/network.ts";
 import type { Config } from "../config/schema.ts";
 import type { Service as ServiceConfig } from "../config/service.ts";
+import type { Sink as SinkConfig } from "../config/sink.ts";
 import { createCloudsquid } from "../extractor/cloudsquid.ts";
 import { discreet } from "../extractor/discreet.ts";
 import { createExtend, type ExtendDeps } from "../extractor/extend.ts";
+import { isLoopback } from "../extractor/extend-webhook.ts";
 import type { Extractor } from "../extractor/extractor.ts";
 import { createMapping } from "../mapping/mapping.ts";
+import { createRender } from "../mapping/template.ts";
 import { createGate } from "../pipeline/limits.ts";
-import type { Service, Works } from "../pipeline/step.ts";
+import type { RetryRule } from "../pipeline/retry.ts";
+import type { RouteSink, Routing, Rule } from "../pipeline/route.ts";
+import type { Outlet, Service, Works } from "../pipeline/step.ts";
 import { createFileSink } from "../sink/file.ts";
+import { createHttpSink } from "../sink/http.ts";
 import type { Sink } from "../sink/sink.ts";
+import { createSmtpSink } from "../sink/smtp.ts";
 import { createImapSource } from "../source/imap.ts";
 import type { Source } from "../source/source.ts";
 import { openSpool } from "../store/spool.ts";
@@ -27,7 +35,8 @@ import type { Ledger } from "../store/store.ts";
 export type Doors = {
   readonly sources: ReadonlyMap<string, Source>;
   readonly services: ReadonlyMap<string, Service>;
-  readonly sinks: ReadonlyMap<string, Sink>;
+  readonly sinks: ReadonlyMap<string, Outlet>;
+  readonly routing: Routing;
   readonly close: () => Promise<void>;
 };
 
@@ -37,23 +46,21 @@ type Deps = { readonly clock: Clock; readonly log: Logger };
 const PAYLOAD_MS = 30_000;
 const PAYLOAD_BYTES = 8 * 1024 * 1024;
 
-/**
- * The doors to the outside, none of them opened yet. `refusal` is asked right before something is bought at a service: the Fault
- * that forbids it, or null.
- */
-export async function assembleDoors(
-  config: Config,
-  { clock, log }: Deps,
-  refusal: (service: string) => Promise<Fault | null> = async () => null,
-): Promise<Doors> {
+/** What the doors ask the ledger; where there is none nothing is bought, and nothing is sent. */
+type Memory = Pick<Ledger, "paused" | "sentTo">;
+const FORGETFUL: Memory = { paused: async () => [], sentTo: async () => 0 };
+
+/** The doors to the outside, none of them opened yet. */
+export async function assembleDoors(config: Config, { clock, log }: Deps, memory: Memory = FORGETFUL): Promise<Doors> {
   const sources = new Map<string, Source>();
   const services = new Map<string, Service>();
-  const sinks = new Map<string, Sink>();
+  const sinks = new Map<string, Outlet>();
+  const proxies = proxiesOf(process.env);
   const closing: (() => Promise<void>)[] = [];
 
   for (const [name, mailbox] of Object.entries(config.mailboxes)) {
     const { host, port, tls, user, password, folder, start, afterwards } = mailbox;
-    const ca = mailbox.ca === null ? null : await certificates(mailbox.ca);
+    const ca = await pem("ca", mailbox.ca);
     const source = createImapSource({ name, host, port, tls, ca, user, password, folder, start, afterwards }, { clock, log });
     sources.set(name, source);
     closing.push(source.close);
@@ -61,26 +68,35 @@ export async function assembleDoors(
   for (const [name, service] of Object.entries(config.services)) {
     const { rates, breaker, limits, invoice, timeout } = service;
     // A socket for each task in hand: behind one's turn there is no second line, in which a call could wait for longer.
-    const http = createHttp({ name, connections: config.concurrency, timeoutMs: timeout });
+    const http = createHttp({ name, connections: config.concurrency, timeoutMs: timeout, proxies });
     const manners: MannersOptions = {
       name,
       rates,
       breaker: { failures: breaker.failures, firstMs: breaker.first, longestMs: breaker.longest },
-      mayCall: async (category) => (category === "run" ? refusal(name) : null),
+      mayCall: async (category) => (category === "run" ? pausedOr(name, memory, clock.now()) : null),
     };
-    const payloads = createHttp({ name: `${name} webhook`, connections: 2, timeoutMs: PAYLOAD_MS, maxResponseBytes: PAYLOAD_BYTES });
+    const payloads = createHttp({
+      name: `${name} webhook`,
+      connections: 2,
+      timeoutMs: PAYLOAD_MS,
+      maxResponseBytes: PAYLOAD_BYTES,
+      allowPrivate: isLoopback(service.url),
+      proxies,
+    });
     const extractor = createExtractor(name, service, { clock, http: mannered(http, manners, clock), payloads });
     services.set(name, { extractor: discreet(extractor, secretsOf(service)), limits, mapping: createMapping(invoice) });
     closing.push(http.close, payloads.close);
   }
   for (const [name, sink] of Object.entries(config.sinks)) {
-    const { directory, format, attachments } = sink;
-    sinks.set(name, createFileSink({ name, directory, template: sink.name, format, attachments }));
+    const made = await createSink(name, sink, config, { clock, proxies, sentTo: memory.sentTo });
+    sinks.set(name, { sink: made.sink, retry: ruleOf(sink.retry) });
+    closing.push(made.close);
   }
   return {
     sources,
     services,
     sinks,
+    routing: routingOf(config),
     close: async () => {
       for (const close of closing) await close().catch(() => {});
     },
@@ -102,6 +118,45 @@ function createExtractor(name: string, service: ServiceConfig, deps: ExtendDeps)
   }
 }
 
+type SinkDeps = { readonly clock: Clock; readonly proxies: Proxies; readonly sentTo: Ledger["sentTo"] };
+type MadeSink = { readonly sink: Sink; readonly close: () => Promise<void> };
+
+async function createSink(name: string, config: SinkConfig, whole: Config, deps: SinkDeps): Promise<MadeSink> {
+  const { clock, proxies, sentTo } = deps;
+  switch (config.kind) {
+    case "file":
+      return { sink: createFileSink({ ...config, name, template: config.name }), close: async () => {} };
+    case "http": {
+      const [ca, certificate, key] = [
+        await pem("ca", config.ca),
+        await pem("certificate", config.certificate),
+        await pem("key", config.key),
+      ];
+      const { timeout: timeoutMs, allowPrivate } = config;
+      const http = createHttp({ name, connections: whole.concurrency, timeoutMs, allowPrivate, proxies, tls: { ca, certificate, key } });
+      return { sink: createHttpSink({ ...config, name }, { clock, http, render: createRender }), close: http.close };
+    }
+    case "smtp": {
+      const ca = await pem("ca", config.ca);
+      const own = Object.values(whole.mailboxes).map(({ user }) => user);
+      const options = { ...config, name, ca, own, timeoutMs: config.timeout };
+      const sink = createSmtpSink(options, { clock, sentTo: (address, since) => sentTo(name, address, since) });
+      return { sink, close: async () => {} };
+    }
+  }
+}
+
+/** Rules as they are written name sinks; a message remembers with each what it is given. */
+function routingOf({ services, sinks, routes }: Config): Routing {
+  const told = (name: string): RouteSink => ({ name, per: sinks[name]?.per ?? "document", failures: sinks[name]?.failures ?? false });
+  const rules = routes.map((rule): Rule => (rule.is === "take" ? { ...rule, sinks: rule.sinks?.map(told) ?? null } : rule));
+  return { rules, fallback: { service: Object.keys(services)[0] ?? "", sinks: Object.keys(sinks).map(told) } };
+}
+
+function ruleOf({ first, longest, giveUpAfter }: Config["retry"]): RetryRule {
+  return { firstMs: first, longestMs: longest, giveUpAfterMs: giveUpAfter };
+}
+
 /** The ledger for those who only look, or put something back, while the daemon may be running. */
 export function assembleLedger(config: Config, now: Date): Promise<Ledger> {
   return openLedger({ directory: config.state.directory, own: false, now });
@@ -113,18 +168,18 @@ export async function assembleWorks(config: Config, deps: Deps): Promise<{ reado
   try {
     const spool = await openSpool(join(config.state.directory, "spool"));
     await spool.clean();
-    const doors = await assembleDoors(config, deps, (name) => pausedOr(name, ledger, deps.clock.now()));
-    const [service] = Object.keys(config.services);
+    const doors = await assembleDoors(config, deps, ledger);
+    await ledger.adopt({ rule: null, is: "take", why: null, ...doors.routing.fallback, afterwards: null });
     const works: Works = {
       ledger,
       spool,
       sources: doors.sources,
       services: doors.services,
       sinks: doors.sinks,
-      route: { service: service ?? "", sinks: Object.keys(config.sinks) },
+      routing: doors.routing,
       gate: createGate(),
       life: randomUUID(),
-      retry: { firstMs: config.retry.first, longestMs: config.retry.longest, giveUpAfterMs: config.retry.giveUpAfter },
+      retry: ruleOf(config.retry),
       clock: deps.clock,
     };
     return {
@@ -141,8 +196,8 @@ export async function assembleWorks(config: Config, deps: Deps): Promise<{ reado
 }
 
 /** A service may be paused while a purchase waits for its turn: the task goes back to the others that wait for it to be resumed. */
-async function pausedOr(name: string, ledger: Ledger, now: Date): Promise<Fault | null> {
-  const paused = (await ledger.paused()).find(({ service }) => service === name);
+async function pausedOr(name: string, ledger: Memory, now: Date): Promise<Fault | null> {
+  const paused = (await ledger.paused()).find((one) => one.name === name);
   if (paused === undefined) return null;
   return new Fault("service.paused", `${name} is paused: ${paused.why}`, {
     advice: `\`billhook resume ${name}\` goes on`,
@@ -151,8 +206,9 @@ async function pausedOr(name: string, ledger: Ledger, now: Date): Promise<Fault 
   });
 }
 
-async function certificates(path: string): Promise<string> {
+async function pem(key: "ca" | "certificate" | "key", path: string | null): Promise<string | null> {
+  if (path === null) return null;
   return readFile(path, "utf8").catch((thrown: unknown) => {
-    throw permanent("config.ca", `cannot read the CA certificates in ${path}: ${reasonOf(thrown)}`, "check the path given as `ca`", thrown);
+    throw permanent(`config.${key}`, `cannot read ${path}: ${reasonOf(thrown)}`, `check the path given as \`${key}\``, thrown);
   });
 }

@@ -46,8 +46,9 @@ export async function runDaemon(options: DaemonOptions, stopped: AbortSignal): P
   try {
     log.event("info", "daemon.started", {
       mailboxes: works.sources.size,
-      service: works.route.service,
-      sinks: works.route.sinks.join(","),
+      services: [...works.services.keys()].join(","),
+      sinks: [...works.sinks.keys()].join(","),
+      rules: works.routing.rules.length,
       state: config.state.directory,
     });
     const tell = (event: Event) => {

@@ -7,54 +7,34 @@ const date = z.string().regex(/^\d{4}-\d{2}-\d{2}$/);
 const text = z.string().min(1);
 
 const party = z.object({
-  /** BT-27 (seller) / BT-44 (buyer). */
-  name: text.nullable(),
-  /** BT-31 / BT-48. */
-  vatId: text.nullable(),
+  name: text.nullable().meta({ description: "BT-27 (seller) / BT-44 (buyer)." }),
+  vatId: text.nullable().meta({ description: "BT-31 / BT-48." }),
 });
 
 const line = z.object({
-  /** BT-126. */
-  id: text.nullable(),
-  /** BT-153. */
-  name: text.nullable(),
-  /** BT-129. */
-  quantity: amount.nullable(),
-  /** BT-130, a code of UN/ECE Recommendation 20. */
-  unit: text.nullable(),
-  /** BT-146, item net price. */
-  price: amount.nullable(),
-  /** BT-131, line net amount. */
-  net: amount.nullable(),
-  /** BT-152, percent. */
-  taxRate: amount.nullable(),
+  id: text.nullable().meta({ description: "BT-126." }),
+  name: text.nullable().meta({ description: "BT-153." }),
+  quantity: amount.nullable().meta({ description: "BT-129." }),
+  unit: text.nullable().meta({ description: "BT-130, a code of UN/ECE Recommendation 20." }),
+  price: amount.nullable().meta({ description: "BT-146, item net price." }),
+  net: amount.nullable().meta({ description: "BT-131, line net amount." }),
+  taxRate: amount.nullable().meta({ description: "BT-152, percent." }),
 });
 
 export const invoice = z.object({
-  /** BT-1. */
-  number: text.nullable(),
-  /** BT-3, a code of UNTDID 1001: 380 invoice, 381 credit note. */
-  type: text.nullable(),
-  /** BT-2. */
-  issueDate: date.nullable(),
-  /** BT-9. */
-  dueDate: date.nullable(),
-  /** BT-5, ISO 4217. */
-  currency: text.nullable(),
+  number: text.nullable().meta({ description: "BT-1." }),
+  type: text.nullable().meta({ description: "BT-3, a code of UNTDID 1001: 380 invoice, 381 credit note." }),
+  issueDate: date.nullable().meta({ description: "BT-2." }),
+  dueDate: date.nullable().meta({ description: "BT-9." }),
+  currency: text.nullable().meta({ description: "BT-5, ISO 4217." }),
   seller: party,
   buyer: party,
-  /** BT-109, sum without VAT. */
-  net: amount.nullable(),
-  /** BT-110, VAT. */
-  tax: amount.nullable(),
-  /** BT-112, sum with VAT. */
-  gross: amount.nullable(),
-  /** BT-115, due for payment. */
-  payable: amount.nullable(),
-  /** BT-84, of the first credit transfer, without spaces. */
-  iban: text.nullable(),
-  /** BT-13, purchase order reference. */
-  orderReference: text.nullable(),
+  net: amount.nullable().meta({ description: "BT-109, sum without VAT." }),
+  tax: amount.nullable().meta({ description: "BT-110, VAT." }),
+  gross: amount.nullable().meta({ description: "BT-112, sum with VAT." }),
+  payable: amount.nullable().meta({ description: "BT-115, due for payment." }),
+  iban: text.nullable().meta({ description: "BT-84, of the first credit transfer, without spaces." }),
+  orderReference: text.nullable().meta({ description: "BT-13, purchase order reference." }),
   lines: z.array(line),
 });
 

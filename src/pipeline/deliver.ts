@@ -1,82 +1,83 @@
-/** The step that hands a document's result to one sink and keeps the receipt. */
+/** The step that hands results to one sink, of one document or of all of a message, and keeps the receipt. */
 import { permanent } from "../base/errors.ts";
-import type { Entry } from "../sink/delivery.ts";
+import type { Delivered, Entry } from "../sink/delivery.ts";
 import type { Delivery } from "../sink/sink.ts";
-import type { ResultRecord } from "../store/record.ts";
+import { deliveryNameOf, positionOf, type Task } from "../store/record.ts";
 import { type Opened, openDocument, skippedOf } from "./document.ts";
-import type { Step } from "./step.ts";
-
-/** The key of a delivery, the same at every repetition: `<message>.<position>.<sink>`. */
-export function deliveryKey(document: string, sink: string): string {
-  return `${document}.${sink}`;
-}
-
-function partsOfKey(key: string): { readonly document: string; readonly sink: string } {
-  const dot = key.lastIndexOf(".");
-  return { document: key.slice(0, dot), sink: key.slice(dot + 1) };
-}
+import type { Step, Works } from "./step.ts";
 
 export const deliver: Step = async (task, works, signal) => {
   const key = task.subject;
-  const { document, sink: name } = partsOfKey(key);
-  const sink = works.sinks.get(name);
-  if (sink === undefined)
+  const { of, sink: name } = deliveryNameOf(key);
+  const outlet = works.sinks.get(name);
+  if (outlet === undefined)
     throw permanent("deliver.no-sink", `the sink ${name} is not in the configuration any more`, "put it back and run `billhook retry`");
-  const result = await works.ledger.result(document);
-  if (result === null)
-    throw permanent("deliver.no-result", `the ledger has no result for document ${document}`, "restore the ledger from a backup");
-  const opened = await openDocument(document, works);
-  const arrivals = await works.ledger.arrivals(opened.message.id);
-  const tasks = await works.ledger.tasks(opened.message.id);
-  const extraction = tasks.find(({ kind, subject }) => kind === "extract" && subject === document);
-  const invoices = (await works.services.get(result.service)?.mapping.apply(result.data)) ?? [];
-  const skipped = new Set(skippedOf(extraction?.memo ?? null));
-  const delivery = deliveryOf(key, opened, { ...result, invoices }, arrivals[0]?.origin.mailbox ?? "", skipped);
-  const receipt = await sink.deliver(delivery, key, signal);
-  return { is: "done", growth: { receipt: { key, document, sink: name, receipt } } };
+  const delivery = await deliveryOf(key, of, task.message, works);
+  const receipt = await outlet.sink.deliver(delivery, key, signal);
+  const document = positionOf(of) === 0 ? null : of;
+  const note = typeof receipt.skipped === "string" ? { note: `nothing sent: ${receipt.skipped}` } : {};
+  return { is: "done", growth: { receipt: { key, document, sink: name, receipt } }, ...note };
 };
 
-function deliveryOf(
-  key: string,
-  { record, message, parts, document }: Opened,
-  result: ResultRecord & Pick<Entry, "invoices">,
-  mailbox: string,
-  skipped: ReadonlySet<string>,
-): Delivery {
+async function deliveryOf(key: string, of: string, message: string, works: Works): Promise<Delivery> {
+  const whole = positionOf(of) === 0;
+  const ids = whole ? (await works.ledger.documents(message)).map(({ id }) => id) : [of];
+  const tasks = await works.ledger.tasks(message);
+  const told: Told[] = [];
+  for (const id of ids) {
+    const opened = await openDocument(id, works);
+    told.push({ opened, entry: await entryOf(opened, tasks, works) });
+  }
+  const [first] = told;
+  if (first === undefined) throw permanent("deliver.nothing", `message ${message} has no documents`, "restore the ledger from a backup");
+  const { raw, facts } = first.opened.document;
+  const head = { format: "billhook.delivery/v1", id: key, message: await headOf(first.opened, works) } as const;
+  const body: Delivered = whole
+    ? { ...head, per: "message", documents: told.map(({ entry }) => entry) }
+    : { ...head, per: "document", ...first.entry };
+  return { body, facts, attachments: attachmentsOf(told), raw };
+}
+
+type Told = { readonly opened: Opened; readonly entry: Entry };
+
+async function headOf({ message, document }: Opened, works: Works): Promise<Delivered["message"]> {
   const { messageId, from, to, subject, date } = document.facts;
-  return {
-    body: {
-      format: "billhook.delivery/v1",
-      id: key,
-      per: "document",
-      message: { id: message.id, mailbox, messageId, from, to, subject, date, receivedAt: message.receivedAt },
-      document: {
-        id: record.id,
-        position: record.position,
-        parts: parts.map(({ id, filename, contentType, size, sha256 }) => ({
-          id,
-          filename,
-          contentType,
-          size,
-          sha256,
-          submitted: !skipped.has(id),
-        })),
-      },
-      extraction: {
-        service: result.service,
-        status: "read",
-        runId: result.runId,
-        runs: result.runId === null ? [] : [result.runId],
-        credits: result.credits,
-        reasoning: result.reasoning,
-        review: result.review,
-        fault: null,
-      },
-      invoices: result.invoices,
-      data: result.data,
-    },
-    facts: document.facts,
-    attachments: document.parts.filter((_, index) => parts[index]?.role === "attachment"),
-    raw: document.raw,
+  const [first] = await works.ledger.arrivals(message.id);
+  return { id: message.id, mailbox: first?.origin.mailbox ?? "", messageId, from, to, subject, date, receivedAt: message.receivedAt };
+}
+
+/** Each once, though two documents may share a part. */
+function attachmentsOf(told: readonly Told[]): Delivery["attachments"] {
+  const found = told.flatMap(({ opened: { parts, document } }) => document.parts.filter((_, index) => parts[index]?.role === "attachment"));
+  return [...new Map(found.map((piece) => [piece.id, piece])).values()];
+}
+
+async function entryOf({ record, message, parts }: Opened, tasks: readonly Task[], works: Works): Promise<Entry> {
+  const { id, service, position } = record;
+  const extracting = tasks.find(({ kind, subject }) => kind === "extract" && subject === id);
+  const skipped = new Set(skippedOf(extracting?.memo ?? null));
+  const result = await works.ledger.result(id);
+  const runs = (await works.ledger.runs(message.id)).flatMap(({ document, runId }) => (document === id && runId !== null ? [runId] : []));
+  const document = {
+    id,
+    position,
+    parts: parts.map((part) => ({
+      id: part.id,
+      filename: part.filename,
+      contentType: part.contentType,
+      size: part.size,
+      sha256: part.sha256,
+      submitted: !skipped.has(part.id),
+    })),
   };
+  if (result !== null) {
+    const { runId, credits, reasoning, review, data } = result;
+    const invoices = (await works.services.get(result.service)?.mapping.apply(data)) ?? [];
+    const extraction = { service: result.service, status: "read", runId, runs, credits, reasoning, review, fault: null } as const;
+    return { document, extraction, invoices, data };
+  }
+  const { code, message: said } = extracting?.fault ?? { code: "deliver.no-result", message: "there is no result" };
+  const fault = { code, message: said };
+  const extraction = { service, status: "failed", runId: null, runs, credits: null, reasoning: null, review: null, fault } as const;
+  return { document, extraction, invoices: [], data: null };
 }

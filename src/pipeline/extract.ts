@@ -2,7 +2,6 @@
 import { asFault, Fault, permanent } from "../base/errors.ts";
 import type { Progress } from "../extractor/extractor.ts";
 import type { Outcome, RunRecord, TaskMemo } from "../store/record.ts";
-import { deliveryKey } from "./deliver.ts";
 import { openDocument, skippedOf } from "./document.ts";
 import { tooBig } from "./limits.ts";
 import { retry } from "./retry.ts";
@@ -28,23 +27,31 @@ export const extract: Step = async (task, works, signal) => {
     const held = tooBig(task, size, limits) ?? (await works.gate.pass(record.id, record.service, limits, works.ledger, now));
     if (held !== null) return held.is === "later" ? { ...held, memo: task.memo } : held;
   }
-  const buysBlindly = extractor.blind?.buys(memo) ?? false;
+  const { interrupted } = extractor;
+  const intention = { ...memo, [PLACE]: true, [BEGUN]: true };
+  let isSaved = false;
+  const buying = async () => {
+    const at = works.clock.now();
+    works.passing?.("extract buying");
+    await works.ledger.save(task, { is: "later", at, memo: intention, quiet: true }, at);
+    isSaved = true;
+    works.passing?.("extract begun");
+  };
   let progress: Progress;
-  if (extractor.blind !== undefined && buysBlindly && begun !== null && begun !== works.life) progress = extractor.blind.lost(memo);
+  if (interrupted !== undefined && begun) progress = interrupted(memo);
   else {
     try {
-      // The one save before an effect: should this life end in between, the next one knows that it may have taken place.
-      if (buysBlindly)
-        await works.ledger.save(task, { is: "later", at: now, memo: { ...memo, [PLACE]: true, [BEGUN]: works.life }, quiet: true }, now);
-      progress = await extractor.advance(document, memo, record.id, signal);
+      progress = await extractor.advance(document, memo, record.id, signal, interrupted && buying);
     } catch (thrown) {
-      // A thrown fault says that nothing was bought: the intention is taken back with it, also while we are being stopped.
-      if (signal.aborted && !(buysBlindly && thrown instanceof Fault)) throw thrown;
-      const outcome = retry({ ...task, memo }, asFault(thrown, "extract.failed"), works.clock.now(), works.retry, works.clock.random());
+      // A thrown fault says that nothing was bought: the intention is taken back with it, also while we are being stopped. Anything else says nothing.
+      const isUnsent = thrown instanceof Fault;
+      if (signal.aborted && !(isSaved && isUnsent)) throw thrown;
+      const failing = { ...task, memo: isSaved && !isUnsent ? intention : memo };
+      const outcome = retry(failing, asFault(thrown, "extract.failed"), works.clock.now(), works.retry, works.clock.random());
       return placed({ ...outcome, underWay: extractor.buys(memo) ? null : textOf(memo?.runId) });
     }
   }
-  const outcome = outcomeOf(progress, memo, record, works.route.sinks);
+  const outcome = outcomeOf(progress, memo, record);
   const underWay = progress.memo === null || extractor.buys(progress.memo) ? null : textOf(progress.memo.runId);
   const run = runOf(progress, memo);
   if (run === null) return placed({ ...outcome, underWay });
@@ -55,18 +62,21 @@ export const extract: Step = async (task, works, signal) => {
   });
 };
 
-/** Kept by the pipeline in the memo, beside what is the extractor's own: the process that has decided to buy. */
+/**
+ * Kept by the pipeline in the memo, beside what is the extractor's own: a purchase was about to be sent. Who takes up a task with it knows
+ * that whoever saved it never saved what came of it.
+ */
 const BEGUN = "begun";
 
 /** And that the document was let through the limits to its next purchase; the ledger counts these (`bought`). */
 const PLACE = "place";
 
-type Opened = { readonly begun: string | null; readonly place: boolean; readonly memo: TaskMemo | null };
+type Opened = { readonly begun: boolean; readonly place: boolean; readonly memo: TaskMemo | null };
 
 function opened(saved: TaskMemo | null): Opened {
-  if (saved === null) return { begun: null, place: false, memo: null };
-  const { [BEGUN]: begun = null, [PLACE]: place = false, ...memo } = saved;
-  return { begun: textOf(begun), place: place === true, memo: Object.keys(memo).length === 0 ? null : memo };
+  if (saved === null) return { begun: false, place: false, memo: null };
+  const { [BEGUN]: begun, [PLACE]: place, ...memo } = saved;
+  return { begun: begun !== undefined, place: place === true, memo: Object.keys(memo).length === 0 ? null : memo };
 }
 
 /** On its way to a purchase a document keeps its place, from its first effect on; once it has bought, failed or halted it needs another for the next. */
@@ -79,7 +89,6 @@ function outcomeOf(
   progress: Progress,
   before: TaskMemo | null,
   { id, service }: { readonly id: string; readonly service: string },
-  sinks: readonly string[],
 ): Outcome {
   switch (progress.is) {
     case "going": {
@@ -90,16 +99,13 @@ function outcomeOf(
     case "refused":
       return { is: "failed", fault: progress.fault, memo: progress.memo };
     case "halted":
-      return { is: "halted", service, fault: progress.fault, memo: progress.memo };
+      return { is: "halted", name: service, fault: progress.fault, memo: progress.memo };
     case "answered":
       return {
         is: "done",
         memo: progress.memo,
         ...noteOf(skippedNews(progress.memo, before)),
-        growth: {
-          result: { document: id, service, ...progress.answer },
-          tasks: sinks.map((sink) => ({ kind: "deliver", subject: deliveryKey(id, sink) })),
-        },
+        growth: { result: { document: id, service, ...progress.answer } },
       };
   }
 }

@@ -1,6 +1,6 @@
 /** The pipeline: the table of steps, and advance(): one task, one effect, one save. */
 import { asFault, type Fault, permanent } from "../base/errors.ts";
-import { type Event, type Outcome, type Task, type TaskKind, UNREADABLE } from "../store/record.ts";
+import { deliveryNameOf, type Event, type Outcome, type Task, type TaskKind, UNREADABLE } from "../store/record.ts";
 import { deliver } from "./deliver.ts";
 import { extract } from "./extract.ts";
 import { retry } from "./retry.ts";
@@ -37,7 +37,11 @@ async function effect(task: Task, works: Works, signal: AbortSignal): Promise<Ou
     return await steps[task.kind](task, works, signal);
   } catch (thrown) {
     if (signal.aborted) return null;
-    return retry(task, asFault(thrown, `${task.kind}.failed`), works.clock.now(), works.retry, works.clock.random());
+    const reason = asFault(thrown, `${task.kind}.failed`);
+    const sink = task.kind === "deliver" ? deliveryNameOf(task.subject).sink : null;
+    if (reason.halts && sink !== null) return { is: "halted", name: sink, fault: reason, memo: task.memo };
+    const rule = sink === null ? works.retry : (works.sinks.get(sink)?.retry ?? works.retry);
+    return retry(task, reason, works.clock.now(), rule, works.clock.random());
   }
 }
 

@@ -16,6 +16,7 @@ export const settle: Step = async (task, works, signal) => {
     );
   }
   const verdict = verdictOf(await works.ledger.tasks(task.message));
-  const settled = await source.settle(arrival.origin, verdict, signal);
+  const route = (await works.ledger.message(task.message))?.route ?? null;
+  const settled = await source.settle(arrival.origin, verdict, signal, route?.afterwards?.[verdict]);
   return { is: "done", note: `${verdict}: ${settled}` };
 };

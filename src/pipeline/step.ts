@@ -8,9 +8,13 @@ import type { Outcome, Task } from "../store/record.ts";
 import type { Ledger, Spool } from "../store/store.ts";
 import type { Gate, Limits } from "./limits.ts";
 import type { RetryRule } from "./retry.ts";
+import type { Routing } from "./route.ts";
 
 /** An extraction service with what its owner decided about it. */
 export type Service = { readonly extractor: Extractor; readonly limits: Limits; readonly mapping: Mapping };
+
+/** A sink with what its owner decided about it. */
+export type Outlet = { readonly sink: Sink; readonly retry: RetryRule };
 
 /** What the steps work with. Every implementation is known by its role only. */
 export type Works = {
@@ -18,9 +22,8 @@ export type Works = {
   readonly spool: Spool;
   readonly sources: ReadonlyMap<string, Source>;
   readonly services: ReadonlyMap<string, Service>;
-  readonly sinks: ReadonlyMap<string, Sink>;
-  /** The service that reads every document and the sinks that get every result; rules to choose between several come later. */
-  readonly route: { readonly service: string; readonly sinks: readonly string[] };
+  readonly sinks: ReadonlyMap<string, Outlet>;
+  readonly routing: Routing;
   readonly gate: Gate;
   /** A new id for each life of the process: what was begun in another one may have taken place. */
   readonly life: string;

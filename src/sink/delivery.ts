@@ -78,3 +78,8 @@ export type Entry = DeepReadonly<z.infer<typeof entry>>;
 export function entriesOf(body: Delivered): readonly Entry[] {
   return body.per === "document" ? [body] : body.documents;
 }
+
+/** As JSON Schema (2020-12), for those who receive: what is not listed may be added within v1. */
+export function deliverySchema(): string {
+  return `${JSON.stringify(z.toJSONSchema(delivered, { io: "input" }), null, 2)}\n`;
+}

@@ -1,41 +1,58 @@
-/** The file sink: one JSON file a document, or one line of a JSON Lines file, with the attachments beside it when asked. */
+/** The file sink: a JSON file a delivery, or lines of a JSON Lines or CSV file, with attachments and message beside it when asked. */
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { access, constants, readFile, stat } from "node:fs/promises";
+import { access, constants, open, rm, stat } from "node:fs/promises";
 import { dirname, extname, join } from "node:path";
 import { getSystemErrorMessage } from "node:util";
-import { Fault, permanent, reasonOf } from "../base/errors.ts";
-import { makeDirectory, safeSegment, writeWhole } from "../base/files.ts";
-import type { Piece } from "../message/message.ts";
-import type { Delivered } from "./delivery.ts";
+import { Fault, reasonOf } from "../base/errors.ts";
+import { safeSegment, temporaryName } from "../base/files.ts";
+import { markOf, taken, writeAttachments, writeRaw } from "./file-beside.ts";
+import { jsonKeyOf, jsonOf, lineFormats } from "./file-formats.ts";
 import { appendOnce } from "./file-lines.ts";
-import { fileName } from "./file-name.ts";
+import { expectedName, fileName } from "./file-name.ts";
+import { isThere, makeDirectory, type Rights, writeWhole } from "./file-rights.ts";
 import { inTurn } from "./file-turn.ts";
 import type { Delivery, Receipt, Sink } from "./sink.ts";
 
 export type FileSinkOptions = {
   readonly name: string;
+  /** Absolute. */
   readonly directory: string;
-  /** Template of the path below the directory, for example `{{date}}/{{message}}-{{position}}.json`. */
+  /** Template of the path below the directory, for example `{{issueDate}}/{{seller}}-{{number}}.json`. */
   readonly template: string;
-  readonly format: "json" | "jsonl";
+  readonly format: "json" | "jsonl" | "csv";
   readonly attachments: boolean;
+  /** The message beside it, as `.eml`. */
+  readonly raw?: boolean;
+  /** Permissions of files, exactly; left out: 0640 as the umask leaves it. What is there already keeps its own. */
+  readonly mode?: number | null;
+  /** Permissions of the directories it makes; left out: 0750 as the umask leaves it. */
+  readonly directoryMode?: number | null;
+  /** Of files and of directories it makes; only root may give files away. */
+  readonly owner?: Rights["owner"];
 };
 
 export function createFileSink(options: FileSinkOptions): Sink {
-  const { name, directory, template, format, attachments } = options;
+  const { name, directory, template, format, attachments, raw = false, mode = null, directoryMode = null, owner = null } = options;
+  const rights: Rights = { mode, directoryMode, owner };
+  const called = join(directory, template);
 
-  const write = async (wanted: string, delivery: Delivery, key: string, signal: AbortSignal): Promise<Receipt> => {
+  const write = async (wanted: string, { body, ...delivery }: Delivery, key: string, signal: AbortSignal): Promise<Receipt> => {
     // In turn, so that nobody takes a directory for durable that somebody else has made and not yet synced.
-    await inTurn(`${directory}/`, () => makeDirectory(dirname(wanted)));
+    await inTurn("making directories", () => makeDirectory(dirname(wanted), rights));
     const path = format === "json" ? await freePath(wanted, key) : wanted;
+    if (path === null) throw taken(called, key);
     const stem = format === "json" ? path.slice(0, path.length - extname(path).length) : join(dirname(path), safeSegment(key));
-    const copies = attachments ? await writeAttachments(stem, delivery, key, signal) : 0;
-    const text = format === "json" ? `${JSON.stringify(delivery.body, null, 2)}\n` : `${JSON.stringify(delivery.body)}\n`;
+    // Before the document itself: where its file stands, they stand too.
+    const beside = { path, stem, key, rights, called };
+    if (attachments) await writeAttachments(beside, delivery.attachments, signal);
+    if (raw) await writeRaw(beside, delivery.raw, signal);
+    const lines = format === "json" ? [jsonOf(body, 2)] : lineFormats[format].linesOf(body);
+    const bytes = Buffer.from(lines.join(""));
     signal.throwIfAborted();
-    if (format === "json") await writeWhole(path, [Buffer.from(text)]);
-    else await appendOnce(path, key, text);
-    return { path, bytes: Buffer.byteLength(text), sha256: createHash("sha256").update(text).digest("hex"), attachments: copies };
+    if (format === "json") await writeWhole(path, [bytes], rights);
+    else await appendOnce(path, { format: lineFormats[format], lines, rights, called }, signal);
+    const sha256 = createHash("sha256").update(bytes).digest("hex");
+    return { path, bytes: bytes.length, sha256, attachments: attachments ? delivery.attachments.length : 0, raw };
   };
 
   const deliver: Sink["deliver"] = async (delivery, key, signal) => {
@@ -44,7 +61,7 @@ export function createFileSink(options: FileSinkOptions): Sink {
       // Some file systems hold `A.json` and `a.json` for one name.
       return await inTurn(wanted.toLowerCase(), () => write(wanted, delivery, key, signal));
     } catch (thrown) {
-      throw thrown instanceof Fault || signal.aborted ? thrown : cannotWrite(name, directory, thrown);
+      throw thrown instanceof Fault || signal.aborted ? thrown : cannotWrite(options, thrown);
     }
   };
 
@@ -53,13 +70,21 @@ export function createFileSink(options: FileSinkOptions): Sink {
       const standing = await nearest(directory);
       // The dot: a file of that name is no directory.
       await access(`${standing}/.`, constants.W_OK | constants.X_OK);
+      if (owner !== null) await tryRights(standing, rights);
       return { said: standing === directory ? `${directory} can be written` : `${directory} can be made` };
     } catch (thrown) {
-      throw cannotWrite(name, directory, thrown);
+      throw cannotWrite(options, thrown);
     }
   };
 
-  return { name, deliver, probe, destination: ({ body }) => join(directory, fileName(template, body)) };
+  return { name, deliver, probe, destination: ({ body }) => join(directory, expectedName(template, body)) };
+}
+
+/** Whether files can be given away is only known by giving one away. */
+async function tryRights(directory: string, rights: Rights): Promise<void> {
+  const path = temporaryName(directory);
+  await writeWhole(path, [], rights);
+  await rm(path, { force: true });
 }
 
 /** The directory itself, or what stands of the way to it. */
@@ -67,87 +92,43 @@ async function nearest(directory: string): Promise<string> {
   return (await isThere(directory)) || dirname(directory) === directory ? directory : nearest(dirname(directory));
 }
 
-/** The wanted path, unless another delivery already stands there: then one with this delivery's own mark. Nothing else is overwritten. */
-async function freePath(wanted: string, key: string): Promise<string> {
+/**
+ * The wanted path, unless another delivery already stands there: then one with this delivery's own mark. Null when that is taken
+ * too: nothing else is overwritten.
+ */
+async function freePath(wanted: string, key: string): Promise<string | null> {
   const extension = extname(wanted);
   const marked = `${wanted.slice(0, wanted.length - extension.length)}-${markOf(key)}${extension}`;
   for (const path of [wanted, marked]) if (!(await isThere(path)) || (await isOurs(path, key))) return path;
-  throw taken(marked);
+  return null;
 }
 
+const HEAD = 2_048;
+
+/** Ours are whole whenever they are there, so how they begin is enough. */
 async function isOurs(path: string, key: string): Promise<boolean> {
   if (!(await stat(path)).isFile()) return false;
-  const text = await readFile(path, "utf8");
+  const handle = await open(path, "r");
   try {
-    return (JSON.parse(text) as Delivered | null)?.id === key;
-  } catch {
-    return false;
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(HEAD), 0, HEAD, 0);
+    return jsonKeyOf(buffer.toString("utf8", 0, bytesRead)) === key;
+  } finally {
+    await handle.close();
   }
 }
 
-/**
- * Before the document itself: where its file stands, its attachments stand too. `<stem>.<part>.<file name>`: the part id keeps
- * two attachments of one name apart, the mark those of two deliveries whose names have one stem.
- */
-async function writeAttachments(stem: string, delivery: Delivery, key: string, signal: AbortSignal): Promise<number> {
-  for (const piece of delivery.attachments) {
-    signal.throwIfAborted();
-    const end = `.${safeSegment(piece.id, "part", 36)}.${safeSegment(piece.filename, "unnamed", 64)}`;
-    const wanted = `${stem}${end}`;
-    const marked = `${stem}-${markOf(key)}${end}`;
-    await inTurn(wanted.toLowerCase(), async () => {
-      const path = await placeFor(piece, [wanted, marked]);
-      if (path !== null) await writeWhole(path, piece.open());
+function cannotWrite({ name, directory, owner }: FileSinkOptions, thrown: unknown): Fault {
+  const { code, errno, syscall } = thrown as NodeJS.ErrnoException;
+  // The system's own message names the file, and with it a subject or a sender.
+  const why = errno === undefined ? reasonOf(thrown) : `${getSystemErrorMessage(errno)} (${code})`;
+  if (syscall === "fchown" && owner) {
+    return new Fault("file.owner", `sink ${name} cannot give a file in ${directory} to ${owner.uid}:${owner.gid}: ${why}`, {
+      advice: "run billhook as root (CAP_CHOWN), or leave `owner` out; billhook goes on by itself",
+      cause: thrown,
     });
   }
-  return delivery.attachments.length;
-}
-
-/** The first of the paths that is free; null when these bytes stand there already. */
-async function placeFor(piece: Piece, paths: readonly string[]): Promise<string | null> {
-  for (const path of paths) {
-    if (!(await isThere(path))) return path;
-    if (await holds(path, piece)) return null;
-  }
-  throw taken(paths.at(-1) ?? "");
-}
-
-async function holds(path: string, piece: Piece): Promise<boolean> {
-  const found = await stat(path);
-  if (!found.isFile() || found.size !== piece.size) return false;
-  const hash = createHash("sha256");
-  for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) hash.update(chunk);
-  return hash.digest("hex") === piece.sha256;
-}
-
-function markOf(key: string): string {
-  return createHash("sha256").update(key).digest("hex").slice(0, 12);
-}
-
-async function isThere(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    (thrown: NodeJS.ErrnoException) => {
-      if (thrown.code === "ENOENT") return false;
-      throw thrown;
-    },
-  );
-}
-
-function taken(path: string): Fault {
-  return permanent(
-    "file.taken",
-    `${path} is there already and is not this delivery`,
-    "move that file away, or choose another name template",
-  );
-}
-
-function cannotWrite(sink: string, directory: string, thrown: unknown): Fault {
-  const { code, errno } = thrown as NodeJS.ErrnoException;
   const full = code === "ENOSPC" || code === "EDQUOT";
-  // The system's own message names the file, and with it a subject or a sender.
-  const why = full ? "no space left" : errno === undefined ? reasonOf(thrown) : `${getSystemErrorMessage(errno)} (${code})`;
-  return new Fault(full ? "file.full" : "file.unwritable", `sink ${sink} cannot write to ${directory}: ${why}`, {
+  return new Fault(full ? "file.full" : "file.unwritable", `sink ${name} cannot write to ${directory}: ${full ? "no space left" : why}`, {
     advice: "mend the directory; billhook goes on by itself",
     cause: thrown,
   });

@@ -38,8 +38,17 @@ const LONGEST_LINE = 8 * 1024 * 1024;
 const LOGOUT_MS = 2_000;
 const LINGER_MS = 5_000;
 
-/** Connects, logs in and selects the folder. `onChange` is called when messages arrive and when the connection ends. */
-export async function openSession(account: Account, clock: Clock, signal: AbortSignal, onChange: () => void): Promise<Session> {
+/**
+ * Connects, logs in and selects the folder; with `readOnly` by EXAMINE, which changes nothing, not even \Recent (RFC 9051 section 6.3.3).
+ * `onChange` is called when messages arrive and when the connection ends.
+ */
+export async function openSession(
+  account: Account,
+  clock: Clock,
+  signal: AbortSignal,
+  onChange: () => void,
+  { readOnly = false } = {},
+): Promise<Session> {
   const client = new ImapFlow({
     host: account.host,
     port: account.port,
@@ -72,7 +81,7 @@ export async function openSession(account: Account, clock: Clock, signal: AbortS
     if (account.tls !== "none" && !client.secureConnection) {
       throw new Fault("imap.tls", `${account.host}:${account.port} skipped the encryption that tls: ${account.tls} demands.`);
     }
-    const mailbox = await client.mailboxOpen(account.folder).catch((thrown) => Promise.reject(folderFault(thrown, account)));
+    const mailbox = await client.mailboxOpen(account.folder, { readOnly }).catch((thrown) => Promise.reject(folderFault(thrown, account)));
     client.on("exists", onChange);
     client.on("close", onChange);
     const alive = () => client.usable && client.state === client.states.SELECTED;

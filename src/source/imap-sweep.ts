@@ -1,9 +1,9 @@
 /** One sweep of an open folder: what is above the cursor is listed, fetched in batches bounded by bytes, and yielded in UID order. */
-import type { FetchMessageObject, FetchQueryObject } from "imapflow";
 import type { Clock } from "../base/clock.ts";
 import { Fault, permanent } from "../base/errors.ts";
 import type { Session } from "./imap-connect.ts";
 import { isPassing, isRefusal } from "./imap-faults.ts";
+import { fetchPiece, piecesFrom, type Reach, rows } from "./imap-read.ts";
 import type { Cursor, Origin, Sight } from "./source.ts";
 
 /** What one watcher remembers from sweep to sweep, connection to connection. */
@@ -15,13 +15,10 @@ export type Reading = {
   singlyUntil: number;
 };
 
-export type Limits = {
+export type Limits = Reach & {
   readonly mailbox: string;
-  readonly folder: string;
   /** Most bytes fetched by one command and held in memory. */
   readonly batchBytes: number;
-  /** A message above this is read in pieces of this size. */
-  readonly wholeBytes: number;
 };
 
 type Listed = { readonly uid: number; readonly size: number; readonly receivedAt: string | null };
@@ -159,39 +156,6 @@ export function uidSet(uids: readonly number[]): string {
   return ranges.map(([from, to]) => (from === to ? `${from}` : `${from}:${to}`)).join(",");
 }
 
-/** Bytes of one message from `start` on; empty past its end, null when there is no such message any more. */
-async function fetchPiece(session: Session, uid: number, start: number, length: number): Promise<Uint8Array | null> {
-  let seen = false;
-  let piece: Uint8Array | null = null;
-  for await (const row of rows(session, `${uid}`, { uid: true, source: { start, maxLength: length } })) {
-    if (row.uid !== uid) continue;
-    seen = true;
-    if (row.source) piece = row.source;
-  }
-  if (piece !== null || !seen) return piece;
-  if (start > 0) return new Uint8Array(0);
-  throw new Fault("imap.refused", "The server lists the message and sends no body for it.");
-}
-
-async function* piecesFrom(
-  session: Session,
-  message: Listed,
-  first: Uint8Array,
-  limits: Limits,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  // RFC822.SIZE may be wrong, and a server that ignores partial FETCH would send the first piece for ever.
-  const most = message.size === 0 ? Number.MAX_SAFE_INTEGER : message.size * 2 + limits.wholeBytes;
-  let read = 0;
-  for (let piece: Uint8Array | null = first; ; ) {
-    if (piece === null) throw new Fault("imap.gone", `Message UID ${message.uid} of ${limits.folder} disappeared while it was read.`);
-    if (piece.length > 0) yield piece;
-    read += piece.length;
-    if (piece.length !== limits.wholeBytes) return;
-    if (read > most) throw new Fault("imap.refused", "The server sends more than twice the size it told for the message.");
-    piece = await fetchPiece(session, message.uid, read, limits.wholeBytes);
-  }
-}
-
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
   yield bytes;
 }
@@ -221,16 +185,4 @@ async function othersCanBeRead(session: Session, uid: number): Promise<"yes" | "
     }
   }
   return "no";
-}
-
-/** Commands inside a `for await` over this would wait for ever. */
-async function* rows(
-  session: Session,
-  range: string,
-  query: FetchQueryObject,
-  uid = true,
-): AsyncGenerator<FetchMessageObject, void, undefined> {
-  session.check();
-  yield* session.client.fetch(range, query, { uid });
-  session.check();
 }

@@ -4,6 +4,7 @@ import { Fault } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { type Account, lendSession, openSession, type Session } from "./imap-connect.ts";
 import type { Door } from "./imap-faults.ts";
+import { readThenEnd } from "./imap-read.ts";
 import { isSameFolder, tell } from "./imap-settle.ts";
 import { type Limits, type Reading, sweep as sweepFolder } from "./imap-sweep.ts";
 import type { Afterwards, Cursor, Origin, Probe, Settled, Sight, Source, Start, Verdict } from "./source.ts";
@@ -168,8 +169,8 @@ export function createImapSource(options: ImapOptions, deps: { readonly clock: C
     else await bell.heardWithin(wait);
   }
 
-  async function settle(origin: Origin, verdict: Verdict, signal: AbortSignal): Promise<Settled> {
-    const told = options.afterwards[verdict];
+  async function settle(origin: Origin, verdict: Verdict, signal: AbortSignal, instead: Afterwards | null = null): Promise<Settled> {
+    const told = instead ?? options.afterwards[verdict];
     if (told.is === "none" || (told.is === "move" && isSameFolder(told.folder, options.folder))) return "nothing-to-do";
     if (closing.signal.aborted) throw new Fault("imap.stopped", `Mailbox ${options.name} is closed.`);
     return orStopped(settleNow(origin, told), signal, options.name);
@@ -196,6 +197,11 @@ export function createImapSource(options: ImapOptions, deps: { readonly clock: C
     return { said: `login ok (${tls}), folder ${options.folder} with ${count} ${count === 1 ? "message" : "messages"}${access}` };
   }
 
+  async function read(uid: number, signal: AbortSignal): Promise<AsyncIterable<Uint8Array> | null> {
+    const stop = AbortSignal.any([signal, closing.signal]);
+    return readThenEnd(await openSession(account, clock, stop, () => {}, { readOnly: true }), uid, limits, stop);
+  }
+
   async function close(): Promise<void> {
     closing.abort();
     const watching = watched?.then(
@@ -205,7 +211,7 @@ export function createImapSource(options: ImapOptions, deps: { readonly clock: C
     await Promise.all([watching, lent.end()]);
   }
 
-  return { name: options.name, arrivals, sweep: bell.ring, settle, probe, freshness: () => ({ sweptAt, trouble }), close };
+  return { name: options.name, arrivals, sweep: bell.ring, settle, read, probe, freshness: () => ({ sweptAt, trouble }), close };
 }
 
 /** Where to read on from: the known place, or the start rule's, or the beginning when the server has renumbered. */

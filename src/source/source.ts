@@ -69,8 +69,13 @@ export type Source = {
   readonly arrivals: (since: Cursor | null, signal: AbortSignal) => AsyncIterable<Sight>;
   /** Look now: the schedule's sweep. Harmless at any time. */
   readonly sweep: () => void;
-  /** Does what `afterwards` says for this verdict. Harmless when repeated. Throws a Fault when the mailbox cannot be told now. */
-  readonly settle: (origin: Origin, verdict: Verdict, signal: AbortSignal) => Promise<Settled>;
+  /** Does what `instead` says, or the source's own `afterwards` for this verdict. Harmless when repeated. Throws a Fault when the mailbox cannot be told now. */
+  readonly settle: (origin: Origin, verdict: Verdict, signal: AbortSignal, instead?: Afterwards | null) => Promise<Settled>;
+  /**
+   * One message of the watched folder by its UID, null when it is not there. On a connection of its own that leaves no trace (EXAMINE,
+   * BODY.PEEK[]) and stays open until the bytes are read, given up, or the signal is aborted. Throws a Fault, the bytes as well.
+   */
+  readonly read: (uid: number, signal: AbortSignal) => Promise<AsyncIterable<Uint8Array> | null>;
   /** Logs in, opens the folder and logs out, on a connection of its own. Throws a Fault saying which of them failed. */
   readonly probe: (signal: AbortSignal) => Promise<Probe>;
   readonly freshness: () => Freshness;

@@ -81,7 +81,7 @@ describe("what comes out", () => {
     expect(config.state.directory).toBe("/etc/lib");
     expect(config.retry).toEqual({ first: 1_500, longest: 120_000, giveUpAfter: 259_200_000 });
     expect(config.services.squid).toMatchObject({ maxBytes: 1536, timeout: 60_000, poll: { first: 2_000, longest: 30_000 } });
-    expect(config.sinks.files?.directory).toBe("/etc/billhook/out");
+    expect(config.sinks.files).toMatchObject({ directory: "/etc/billhook/out" });
   });
 
   test.each([
@@ -320,7 +320,7 @@ describe("rules", () => {
 
   test("a JSON Lines file may have one name for all", () => {
     expect(messages({ sink: "name: all.json" })).toEqual(["sinks.files.name"]);
-    expect(configOf(yaml({ sink: "name: all.jsonl\n    format: jsonl" })).sinks.files?.name).toBe("all.jsonl");
+    expect(configOf(yaml({ sink: "name: all.jsonl\n    format: jsonl" })).sinks.files).toMatchObject({ name: "all.jsonl" });
   });
 
   test.each([
@@ -336,7 +336,7 @@ describe("rules", () => {
 
   test("the name may use any field of the data", () => {
     const name = "{{data.seller.name}}/{{data.lines.0.net-amount}}-{{document}}.json";
-    expect(configOf(yaml({ sink: `name: "${name}"` })).sinks.files?.name).toBe(name);
+    expect(configOf(yaml({ sink: `name: "${name}"` })).sinks.files).toMatchObject({ name });
   });
 
   test("a wrong key elsewhere does not hide a broken rule", () => {

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Fault } from "../../src/base/errors.ts";
 import { createHttp, type Http } from "../../src/base/http.ts";
+import { mannered } from "../../src/base/manners.ts";
 import { type CloudsquidOptions, createCloudsquid } from "../../src/extractor/cloudsquid.ts";
 import { createExtend, type ExtendOptions } from "../../src/extractor/extend.ts";
 import type { Document, Extractor, Memo, Progress } from "../../src/extractor/extractor.ts";
@@ -201,6 +202,41 @@ describe.each(implementations)("$name", ({ service, steps, document, make }) => 
     expect(after).toEqual(steps.map((_, at) => steps.map((_, other) => (other <= at ? 1 : 0))));
   });
 
+  test("the intention is told right before what cannot be sent twice without harm, and before nothing else", async () => {
+    const one = extractor();
+    const told: Call[] = [];
+    let memo: Memo | null = null;
+    for (const call of steps) {
+      const buying = async () => {
+        told.push(call);
+        expect(seen(call), "not sent yet").toEqual([0]);
+      };
+      memo = (await one.advance(document, memo, "key", never, buying)).memo;
+    }
+    expect(told).toEqual(effects.filter((call) => call !== "store" && call !== "extend.upload"));
+  });
+
+  test("an intention that cannot be saved: nothing is sent, and its fault is thrown", async () => {
+    const one = extractor();
+    const memo = await upTo(one, order);
+    const full = new Fault("ledger.full", "no space left");
+    await expect(one.advance(document, memo, "key", never, () => Promise.reject(full))).rejects.toBe(full);
+    expect(seen(order)).toEqual([0]);
+  });
+
+  test("no intention while the turn has not come: a call that is put off has none", async () => {
+    const paused = new Fault("service.paused", "the service is paused", { blameless: true });
+    const rules = { name: service, rates: {}, breaker: { failures: 10, firstMs: 1_000, longestMs: 1_000 }, mayCall: async () => paused };
+    const memo = await upTo(extractor(), order);
+    const one = make(sandbox, clock, mannered(http, rules, clock));
+    let isTold = false;
+    const buying = async () => {
+      isTold = true;
+    };
+    await expect(one.advance(document, memo, "key", never, buying)).rejects.toBe(paused);
+    expect(isTold).toBe(false);
+  });
+
   if (poll) {
     test("dying before a memo is saved repeats one effect and no other", async () => {
       const one = extractor();
@@ -293,9 +329,8 @@ describe.each(implementations)("$name", ({ service, steps, document, make }) => 
     test("dying while the row is made: made once more, and that is counted", async () => {
       const one = extractor();
       const memo = await upTo(one, making);
-      expect(one.blind?.buys(memo)).toBe(true);
       await one.advance(document, memo, "key", never);
-      const { last } = await drive(document, extractor().blind?.lost(memo).memo);
+      const { last } = await drive(document, extractor().interrupted?.(memo).memo);
       expect(last).toMatchObject({ is: "answered", memo: { possiblyTwice: 1 } });
       expect(seen(making)).toEqual([2]);
     });
@@ -355,10 +390,8 @@ describe.each(implementations)("$name", ({ service, steps, document, make }) => 
       const one = extractor();
       const memo = await upTo(one, order);
       await one.advance(document, memo, "key", never);
-      expect((await drive(document, extractor().blind?.lost(memo).memo)).last).toMatchObject({
-        is: "answered",
-        memo: { possiblyTwice: 0 },
-      });
+      const { last } = await drive(document, extractor().interrupted?.(memo).memo);
+      expect(last).toMatchObject({ is: "answered", memo: { possiblyTwice: 0 } });
       expect(seen(...effects)).toEqual(once);
     });
 

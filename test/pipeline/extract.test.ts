@@ -1,4 +1,4 @@
-/** The step that spends: the intention before a blind purchase, a service that halts, faults nobody is to blame for, and the bill. */
+/** The step that spends: the intention before a purchase, a service that halts, faults nobody is to blame for, and the bill. */
 import { describe, expect, onTestFinished, test } from "vitest";
 import { Fault, permanent } from "../../src/base/errors.ts";
 import type { Answer, Extractor, Memo, Progress } from "../../src/extractor/extractor.ts";
@@ -22,9 +22,8 @@ async function stage(extractor: Extractor, mails = ["01-single-pdf"], clock = te
   const files = sinkOf("files");
   const roles = { extractor, sinks: [files.sink], source: invoices.source, clock };
   const saves: { readonly kind: string; readonly outcome: Outcome }[] = [];
-  const watched = (works: Works, life: string): Works => ({
+  const watched = (works: Works): Works => ({
     ...works,
-    life,
     ledger: {
       ...works.ledger,
       save: (task, outcome, now) => {
@@ -33,12 +32,12 @@ async function stage(extractor: Extractor, mails = ["01-single-pdf"], clock = te
       },
     },
   });
-  let current = watched((await worksIn(directory, roles)).works, "life-1");
+  let current = watched((await worksIn(directory, roles)).works);
   onTestFinished(() => current.ledger.close());
   /** The process is gone; another one opens what it left. */
-  const nextLife = async (life: string) => {
+  const nextLife = async () => {
     await current.ledger.close();
-    current = watched((await worksIn(directory, roles)).works, life);
+    current = watched((await worksIn(directory, roles)).works);
     return current;
   };
   const messages: string[] = [];
@@ -51,33 +50,36 @@ async function stage(extractor: Extractor, mails = ["01-single-pdf"], clock = te
 const step = async (works: Works) => advance(await openTask(works, "extract"), works, never);
 const open = async (works: Works) => (await works.ledger.due(FAR, 99, [])).filter(({ kind }) => kind === "extract");
 
-describe("the intention before a blind purchase", () => {
+describe("the intention before a purchase", () => {
   const bought: Progress = { is: "going", memo: { runId: "run" }, nextAt: FAR };
 
-  /** Buys without a way to look for what was bought. `happened` is what was asked of it, in order. */
-  function blind(act: (memo: Memo | null, call: number) => Progress | Promise<Progress>) {
+  /** Buys what may be lost, as long as no run is known. `happened` is what was asked of it, in order, and what it sent. */
+  function buyer(act: (memo: Memo | null, call: number) => Progress | Promise<Progress>, turn: () => void = () => {}) {
     const happened: string[] = [];
-    const { extractor, asked } = extractorOf(({ memo }, call) => {
-      happened.push(`advance ${JSON.stringify(memo)}`);
-      return act(memo, call);
-    });
-    const blindly: Extractor = {
+    const { extractor } = extractorOf(({ memo }, call) => act(memo, call));
+    const buying: Extractor = {
       ...extractor,
-      blind: {
-        buys: (memo) => memo?.runId === undefined,
-        lost: (memo) => {
-          happened.push(`lost ${JSON.stringify(memo)}`);
-          return { is: "going", memo: { ...memo, possiblyTwice: 1 }, nextAt: new Date("2026-05-04T10:00:00Z") };
-        },
+      advance: async (document, memo, key, signal, buying) => {
+        happened.push(`advance ${JSON.stringify(memo)}`);
+        turn();
+        if (memo?.runId === undefined) {
+          await buying?.();
+          happened.push("sent");
+        }
+        return extractor.advance(document, memo, key, signal);
+      },
+      interrupted: (memo) => {
+        happened.push(`interrupted ${JSON.stringify(memo)}`);
+        return { is: "going", memo: { ...memo, possiblyTwice: 1 }, nextAt: new Date("2026-05-04T10:00:00Z") };
       },
     };
-    return { extractor: blindly, asked, happened };
+    return { extractor: buying, happened };
   }
 
   test("is in the ledger when the purchase is made, and gone with what came of it; the extractor never sees it", async () => {
     let seen: Task | undefined;
     let works: Works | null = null;
-    const { extractor, happened } = blind(async () => {
+    const { extractor, happened } = buyer(async () => {
       [seen] = works === null ? [] : await open(works);
       return bought;
     });
@@ -85,71 +87,118 @@ describe("the intention before a blind purchase", () => {
     works = at.works;
     // As many effects as it takes until it was asked: the intention is one save, whoever makes it.
     while (happened.length === 0) await step(at.works);
-    expect(seen?.memo).toEqual({ place: true, begun: "life-1" });
-    expect(happened).toEqual(["advance null"]);
+    expect(seen?.memo).toEqual({ place: true, begun: true });
+    expect(happened).toEqual(["advance null", "sent"]);
     expect(at.saves.map(({ outcome }) => outcome.is)).toEqual(["later", "later"]);
     expect(at.saves.map(({ outcome }) => ("memo" in outcome ? outcome.memo : undefined))).toEqual([
-      { place: true, begun: "life-1" },
+      { place: true, begun: true },
       { runId: "run" },
     ]);
     expect((await openTask(at.works, "extract")).memo).toEqual({ runId: "run" });
   });
 
-  test("is taken back by a thrown fault: the same life tries again, and so does another, and neither asks what was lost", async () => {
-    const { extractor, happened } = blind((_memo, call) => {
+  test("is taken back by a thrown fault: the same life tries again, and so does another, and neither takes it for interrupted", async () => {
+    const { extractor, happened } = buyer((_memo, call) => {
       if (call < 3) throw busy;
       return bought;
     });
     const { works, nextLife, clock } = await stage(extractor);
-    while (happened.length < 1) await step(works);
+    await step(works);
     expect(await openTask(works, "extract")).toMatchObject({ memo: null, attempts: 1, fault: { code: "service.busy" } });
-    while (happened.length < 2) await step(works);
-    const next = await nextLife("life-2");
+    await step(works);
+    const next = await nextLife();
     clock.pass(60_000);
-    while (happened.length < 3) await step(next);
-    expect(happened).toEqual(["advance null", "advance null", "advance null"]);
+    await step(next);
+    expect(happened.filter((one) => one !== "sent")).toEqual(["advance null", "advance null", "advance null"]);
     expect((await openTask(next, "extract")).memo).toEqual({ runId: "run" });
+  });
+
+  test("is not there while a call waits for its turn: the life that ends then leaves no doubt", async () => {
+    const dying = new AbortController();
+    let doomed = true;
+    const { extractor, happened } = buyer(
+      () => bought,
+      () => {
+        if (!doomed) return;
+        dying.abort();
+        throw new Fault("http.stopped", "stopped before it was sent");
+      },
+    );
+    const { works, nextLife, saves } = await stage(extractor);
+    expect(await advance(await openTask(works, "extract"), works, dying.signal)).toBeNull();
+    expect(saves).toEqual([]);
+    doomed = false;
+    const next = await nextLife();
+    await step(next);
+    expect(happened).toEqual(["advance null", "advance null", "sent"]);
+  });
+
+  test("is taken back when we are stopped before it is sent", async () => {
+    const dying = new AbortController();
+    const { extractor, happened } = buyer(() => {
+      dying.abort();
+      throw new Fault("http.stopped", "stopped before it was sent", { blameless: true });
+    });
+    const { works, nextLife } = await stage(extractor);
+    await advance(await openTask(works, "extract"), works, dying.signal);
+    const next = await nextLife();
+    expect((await openTask(next, "extract")).memo).toBeNull();
+    expect(happened).toEqual(["advance null", "sent"]);
+  });
+
+  test("stays when what was thrown is no fault: nobody knows whether it was sent", async () => {
+    const { extractor, happened } = buyer((_memo, call) => {
+      if (call === 1) throw new TypeError("not a function");
+      return bought;
+    });
+    const { works } = await stage(extractor);
+    await step(works);
+    expect(await openTask(works, "extract")).toMatchObject({ memo: { place: true, begun: true }, attempts: 1 });
+    await step(works);
+    await step(works);
+    expect(happened).toEqual(["advance null", "sent", "interrupted null", 'advance {"possiblyTwice":1}', "sent"]);
+    expect((await openTask(works, "extract")).memo).toEqual({ runId: "run" });
   });
 
   test("of a life that ended in between is asked about exactly once, then bought with that known", async () => {
     const dying = new AbortController();
-    const { extractor, happened } = blind((_memo, call) => {
+    const { extractor, happened } = buyer((_memo, call) => {
       if (call > 1) return bought;
       // It was sent, and the process ends before its answer.
       dying.abort();
       throw new Error("cut short");
     });
     const { works, message, nextLife } = await stage(extractor);
-    while (happened.length === 0) await advance(await openTask(works, "extract"), works, dying.signal);
-    const next = await nextLife("life-2");
-    expect((await openTask(next, "extract")).memo).toEqual({ place: true, begun: "life-1" });
+    await advance(await openTask(works, "extract"), works, dying.signal);
+    const next = await nextLife();
+    expect((await openTask(next, "extract")).memo).toEqual({ place: true, begun: true });
     await step(next);
-    expect(happened).toEqual(["advance null", "lost null"]);
-    while (happened.length < 3) await step(next);
-    expect(happened).toEqual(["advance null", "lost null", 'advance {"possiblyTwice":1}']);
+    expect(happened).toEqual(["advance null", "sent", "interrupted null"]);
+    await step(next);
+    expect(happened.slice(3)).toEqual(['advance {"possiblyTwice":1}', "sent"]);
     expect((await openTask(next, "extract")).memo).toEqual({ runId: "run" });
     expect((await next.ledger.events(message)).filter(({ faultCode }) => faultCode !== null)).toEqual([]);
   });
 
   test("dying once more while asking asks once more and buys nothing in between", async () => {
     const dying = new AbortController();
-    const { extractor, happened } = blind(() => {
+    const { extractor, happened } = buyer(() => {
       dying.abort();
       throw new Error("cut short");
     });
     const { works, nextLife } = await stage(extractor);
-    while (happened.length === 0) await advance(await openTask(works, "extract"), works, dying.signal);
-    const second = await nextLife("life-2");
+    await advance(await openTask(works, "extract"), works, dying.signal);
+    const second = await nextLife();
     const killed: Works = { ...second, ledger: { ...second.ledger, save: () => Promise.reject(permanent("test.killed", "killed")) } };
     await expect(advance(await openTask(second, "extract"), killed, never)).rejects.toMatchObject({ code: "test.killed" });
-    const third = await nextLife("life-3");
+    const third = await nextLife();
     await step(third);
-    expect(happened).toEqual(["advance null", "lost null", "lost null"]);
+    expect(happened).toEqual(["advance null", "sent", "interrupted null", "interrupted null"]);
     expect((await openTask(third, "extract")).memo).toEqual({ possiblyTwice: 1, place: true });
   });
 
   test("that the ledger cannot take buys nothing", async () => {
-    const { extractor, happened } = blind(() => bought);
+    const { extractor, happened } = buyer(() => bought);
     const { works } = await stage(extractor);
     let full = true;
     const ledger: Works["ledger"] = {
@@ -161,10 +210,22 @@ describe("the intention before a blind purchase", () => {
       },
     };
     await advance(await openTask(works, "extract"), { ...works, ledger }, never);
-    expect(happened).toEqual([]);
+    expect(happened).toEqual(["advance null"]);
+    expect(await openTask(works, "extract")).toMatchObject({ memo: null, attempts: 1, fault: { code: "ledger.full" } });
   });
 
-  test("is not saved by a service that can look for what it bought, nor for an effect that buys nothing", async () => {
+  test("is told of before and after it is saved: a crash campaign kills there", async () => {
+    const points: string[] = [];
+    const { extractor, happened } = buyer(() => bought);
+    const { works } = await stage(extractor);
+    const passing = (point: string) => {
+      points.push(`${point}, sent: ${happened.includes("sent")}`);
+    };
+    await advance(await openTask(works, "extract"), { ...works, passing }, never);
+    expect(points.slice(1, 3)).toEqual(["extract buying, sent: false", "extract begun, sent: false"]);
+  });
+
+  test("is not saved for a service that does not ask for it, nor for an effect that buys nothing", async () => {
     const looking = await stage(patientExtractor(testClock()).extractor);
     await drain(looking.works, looking.clock);
     expect(looking.saves.filter(({ kind }) => kind === "extract").map(({ outcome }) => outcome.is)).toEqual([
@@ -174,10 +235,10 @@ describe("the intention before a blind purchase", () => {
       "done",
     ]);
 
-    const { extractor, happened } = blind((memo) => (memo === null ? bought : { is: "answered", memo, answer }));
+    const { extractor, happened } = buyer((memo) => (memo === null ? bought : { is: "answered", memo, answer }));
     const polling = await stage(extractor);
     await drain(polling.works, polling.clock);
-    expect(happened).toEqual(["advance null", 'advance {"runId":"run"}']);
+    expect(happened).toEqual(["advance null", "sent", 'advance {"runId":"run"}']);
     const saves = polling.saves.filter(({ kind }) => kind === "extract");
     expect(saves.map(({ outcome }) => outcome.is)).toEqual(["later", "later", "done"]);
   });
@@ -199,7 +260,7 @@ describe("a service that halts", () => {
     const task = await openTask(works, "extract");
     expect(await advance(task, works, never)).toMatchObject({ what: "extract.halted", faultCode: "service.credits" });
     expect(await works.ledger.paused()).toEqual([
-      { service: "service", since: clock.now().toISOString(), why: "the account is out of credits" },
+      { name: "service", since: clock.now().toISOString(), why: "the account is out of credits" },
     ]);
     const [, halted] = await works.ledger.tasks(message);
     expect(halted).toMatchObject({
@@ -378,6 +439,42 @@ describe("the bill", () => {
     expect(await works.ledger.spending(new Date(0))).toEqual([
       { day: "2026-05-04", service: "service", mailbox: "invoices", runs: 1, credits: 3, possiblyTwice: 1 },
     ]);
+  });
+
+  test("is one row for a run given up without its id and found by a later retry, counted when it was found", async () => {
+    const ambiguous = permanent("service.ambiguous", "its answer was lost");
+    const { extractor } = extractorOf((_asked, call): Progress => {
+      if (call === 1) return { is: "refused", memo: { perhapsBought: true }, fault: ambiguous };
+      return { is: "going", memo: { runId: "run", possiblyTwice: 1 }, nextAt: FAR };
+    });
+    const { works, clock, message } = await stage(extractor);
+    await step(works);
+    const row = { document: `${message}.1`, service: "service", mailbox: "invoices", credits: null };
+    expect(await works.ledger.runs(message)).toEqual([{ ...row, runId: null, possiblyTwice: 0 }]);
+    clock.pass(24 * 3_600_000);
+    await works.ledger.reopen(message, clock.now());
+    await step(works);
+    expect(await works.ledger.runs(message)).toEqual([{ ...row, runId: "run", possiblyTwice: 1 }]);
+    expect(await works.ledger.bought("service", clock.now())).toMatchObject({ runs: 1 });
+  });
+
+  test("is two rows for a run that was known and another that may have been bought after it, whatever is told of the first", async () => {
+    const ambiguous = permanent("service.ambiguous", "its answer was lost");
+    const { extractor } = extractorOf((_asked, call): Progress => {
+      if (call === 1) return { is: "going", memo: { runId: "one" }, nextAt: new Date("2026-05-04T10:00:00Z") };
+      if (call === 2) return { is: "refused", memo: { runId: "one", perhapsBought: true }, fault: ambiguous };
+      if (call === 3) return { is: "going", memo: { runId: "one", perhapsBought: true, possiblyTwice: 1 }, nextAt: FAR };
+      return { is: "going", memo: { runId: "two", possiblyTwice: 1 }, nextAt: FAR };
+    });
+    const { works, clock, message } = await stage(extractor);
+    const runs = async () => (await works.ledger.runs(message)).map(({ runId }) => runId);
+    await step(works);
+    await step(works);
+    await works.ledger.reopen(message, clock.now());
+    await step(works);
+    expect(new Set(await runs())).toEqual(new Set(["one", null]));
+    await step(works);
+    expect(new Set(await runs())).toEqual(new Set(["one", "two"]));
   });
 
   test("is for the mailbox where the message was seen first", async () => {

@@ -183,7 +183,7 @@ describe("together", () => {
           const round = async (most: number) => {
             const tasks = await works.ledger.due(at.clock.now(), most, []);
             await Promise.all(tasks.map((task) => advance(task, works, life.signal)));
-            for (const { service } of await works.ledger.paused()) await works.ledger.resume(service, at.clock.now());
+            for (const { name } of await works.ledger.paused()) await works.ledger.resume(name, at.clock.now());
             if (!life.signal.aborted) return;
             works = await at.restart();
             life = new AbortController();

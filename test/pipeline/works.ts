@@ -8,7 +8,7 @@ import { advance } from "../../src/pipeline/pipeline.ts";
 import { receive } from "../../src/pipeline/receive.ts";
 import type { Works } from "../../src/pipeline/step.ts";
 import type { Delivery, Sink } from "../../src/sink/sink.ts";
-import type { Origin, Source, Verdict } from "../../src/source/source.ts";
+import type { Afterwards, Origin, Source, Verdict } from "../../src/source/source.ts";
 import type { Event, Task, TaskKind } from "../../src/store/record.ts";
 import { openSpool } from "../../src/store/spool.ts";
 import { openLedger } from "../../src/store/sql.ts";
@@ -64,13 +64,14 @@ export function sinkOf(name: string, deliver: (delivery: Delivery, call: number)
 }
 
 export function sourceOf(name: string) {
-  const told: { readonly origin: Origin; readonly verdict: Verdict }[] = [];
+  const told: { readonly origin: Origin; readonly verdict: Verdict; readonly instead?: Afterwards | null | undefined }[] = [];
   const source: Source = {
     name,
     arrivals: async function* () {},
     sweep: () => {},
-    settle: async (origin, verdict) => {
-      told.push({ origin, verdict });
+    read: async () => null,
+    settle: async (origin, verdict, _signal, instead) => {
+      told.push({ origin, verdict, ...(instead == null ? {} : { instead }) });
       return "told";
     },
     probe: async () => ({ said: "ok" }),
@@ -85,6 +86,7 @@ const NO_LIMITS = { runsPerDay: null, runsPerHour: null, maxBytes: null, maxPart
 type Roles = { readonly extractor: Extractor; readonly sinks: readonly Sink[]; readonly source: Source; readonly clock?: TestClock };
 
 export async function worksIn(directory: string, { extractor, sinks, source, clock = testClock() }: Roles) {
+  const retry = { firstMs: 10_000, longestMs: 600_000, giveUpAfterMs: 3_600_000 };
   const works: Works = {
     ledger: await openLedger({ directory, own: true, now: clock.now() }),
     spool: await openSpool(join(directory, "spool")),
@@ -92,9 +94,12 @@ export async function worksIn(directory: string, { extractor, sinks, source, clo
     services: new Map([[extractor.name, { extractor, limits: NO_LIMITS, mapping: createMapping(null) }]]),
     gate: createGate(),
     life: "life-1",
-    sinks: new Map(sinks.map((sink) => [sink.name, sink])),
-    route: { service: extractor.name, sinks: sinks.map((sink) => sink.name) },
-    retry: { firstMs: 10_000, longestMs: 600_000, giveUpAfterMs: 3_600_000 },
+    sinks: new Map(sinks.map((sink) => [sink.name, { sink, retry }])),
+    routing: {
+      rules: [],
+      fallback: { service: extractor.name, sinks: sinks.map(({ name }) => ({ name, per: "document", failures: false })) },
+    },
+    retry,
     clock,
   };
   return { works, clock };
@@ -126,10 +131,10 @@ export async function openTask(works: Works, kind: TaskKind): Promise<Task> {
   return task;
 }
 
-/** Works until nothing is open, moving the clock to what is due next; at most 100 effects. */
-export async function drain(works: Works, clock: TestClock): Promise<readonly Event[]> {
+/** Works until nothing is open, moving the clock to what is due next; at most 100 effects unless said otherwise. */
+export async function drain(works: Works, clock: TestClock, most = 100): Promise<readonly Event[]> {
   const events: Event[] = [];
-  for (let effects = 0; effects < 100; effects += 1) {
+  for (let effects = 0; effects < most; effects += 1) {
     const next = await works.ledger.nextDue([]);
     if (next === null) return events;
     clock.set(new Date(Math.max(next.getTime(), clock.now().getTime())));
@@ -138,5 +143,5 @@ export async function drain(works: Works, clock: TestClock): Promise<readonly Ev
     const event = await advance(task, works, never);
     if (event !== null) events.push(event);
   }
-  throw new Error("100 effects were not enough");
+  throw new Error(`${most} effects were not enough`);
 }

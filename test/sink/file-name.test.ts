@@ -3,8 +3,9 @@ import { join, normalize } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { TEMPLATE_WORDS } from "../../src/config/values.ts";
-import { fileName } from "../../src/sink/file-name.ts";
-import { delivery } from "./deliveries.ts";
+import { expectedName, fileName } from "../../src/sink/file-name.ts";
+import { delivery, deliveryOfMessage } from "./deliveries.ts";
+import { hostile as everywhere } from "./hostile.ts";
 
 const hostile: readonly (readonly [what: string, value: string, becomes?: string])[] = [
   ["nothing", "", "unnamed"],
@@ -70,6 +71,14 @@ describe("a hostile value", () => {
     expect(fileName("{{subject}}", delivery("key", { subject: value }).body)).toBe(name);
   });
 
+  test.each(everywhere)("%s, said by the service", (_what, value) => {
+    const said = { number: value, seller: { name: value, vatId: null }, currency: value, issueDate: value };
+    const wanted = delivery("key", { invoices: [said], data: { a: value } }).body;
+    const name = fileName("{{issueDate}}/{{seller}}-{{number}}/{{currency}}{{data.a}}.json", wanted);
+    expectSafe(name);
+    expect(name.split("/")).toHaveLength(3);
+  });
+
   test("any value in any place of any template", () => {
     const template = fc.constantFrom(
       "{{subject}}",
@@ -106,19 +115,41 @@ function expectSafe(name: string): void {
   }
 }
 
+const INVOICE = {
+  number: "RE/4711",
+  type: "380",
+  issueDate: "2026-03-01",
+  dueDate: "2026-03-31",
+  currency: "EUR",
+  seller: { name: "Seilerei Hänf", vatId: null },
+  buyer: { name: "Muster AG", vatId: null },
+  net: "-100.00",
+  tax: "-19.00",
+  gross: "-119.00",
+};
+const OF_INVOICE = ["issueDate", "dueDate", "number", "type", "currency", "seller", "buyer", "net", "tax", "gross"];
+
 describe("a template", () => {
   const body = delivery("key", {
     from: "rechnung@seilerei.example",
     data: { total: 119.5, seller: { name: "A/B" }, lines: [{ id: "7" }], ok: true },
+    invoices: [INVOICE, { number: "2" }],
   }).body;
 
-  test.each(TEMPLATE_WORDS)("{{%s}}, which the configuration allows, is filled", (word) => {
-    const name = fileName(`a-{{${word}}}-b`, body);
-    expect(name).toMatch(/^a-.+-b$/);
-    expect(name).not.toMatch(/\{|unnamed/);
-  });
+  test.each([...new Set<string>([...TEMPLATE_WORDS, "service", ...OF_INVOICE])])(
+    "{{%s}}, which the configuration allows, is filled",
+    (word) => {
+      const name = fileName(`a-{{${word}}}-b`, body);
+      expect(name).toMatch(/^a-.+-b$/);
+      expect(name).not.toMatch(/\{|unnamed/);
+    },
+  );
 
   test.each([
+    ["{{issueDate}}/{{seller}}-{{number}}.json", "2026-03-01/Seilerei Hänf-RE_4711.json"],
+    ["{{type}} {{dueDate}} {{buyer}} {{currency}} {{net}} {{tax}} {{gross}}", "380 2026-03-31 Muster AG EUR 100.00 19.00 119.00"],
+    ["{{service}} {{mailbox}}", "cloudsquid invoices"],
+    ["{{constructor}}{{toString}}", "unnamedunnamed"],
     ["{{data.total}}", "119.5"],
     ["{{data.seller.name}}", "A_B"],
     ["{{data.lines.0.id}}", "7"],
@@ -135,5 +166,26 @@ describe("a template", () => {
     const bare = delivery("key", { subject: null }).body;
     const undated = { ...bare, message: { ...bare.message, date: null, messageId: null } };
     expect(fileName("{{date}}-{{subject}}-{{from}}-{{messageId}}", undated)).toBe("undated-unnamed-unnamed-unnamed");
+  });
+
+  test("words that the answer leaves empty", () => {
+    const bare = delivery("key", { fault: { code: "extend.unreadable", message: "blank" } }).body;
+    expect(fileName("{{issueDate}}/{{seller}}-{{number}}.json", bare)).toBe("undated/unknown-unnumbered.json");
+  });
+
+  test("of a whole message: its first document, and the first invoice in any", () => {
+    const whole = deliveryOfMessage("key", [
+      { fault: { code: "extend.unreadable", message: "blank" } },
+      { invoices: [INVOICE], data: { total: "7" } },
+      { invoices: [{ number: "3" }], data: { total: "8" } },
+    ]).body;
+    expect(fileName("{{position}} {{number}} {{data.total}}", whole)).toBe("1 RE_4711 7");
+  });
+
+  test("before the extraction, what only the answer will tell is left open", () => {
+    const before = delivery("key", { data: null, subject: "a/b" }).body;
+    const template = "{{date}}/{{issueDate}}/{{subject}} {{number}} {{data.total}}.json";
+    expect(expectedName(template, before)).toBe("2026-03-02/{{issueDate}}/a_b {{number}} {{data.total}}.json");
+    expect(expectedName(template, body)).toBe(fileName(template, body));
   });
 });

@@ -8,7 +8,7 @@ import { describe, expect, test } from "vitest";
 import { LEDGER_FILE, openLedger } from "../../src/store/sql.ts";
 import type { Ledger } from "../../src/store/store.ts";
 import { noDisk, smallDisk, temporaryDirectory } from "./disk.ts";
-import { at, everything, id, receive, refused, taskOf, tell } from "./ledgers/story.ts";
+import { at, everything, id, receive, refused, route, taskOf, tell } from "./ledgers/story.ts";
 import { noStrace, startChild, traced } from "./process.ts";
 
 const own = (directory: string) => openLedger({ directory, own: true, now: at(0) });
@@ -106,6 +106,21 @@ describe("versions", () => {
       expect(await everything(ledger)).toMatchObject(told);
       await ledger.close();
     }
+  });
+
+  test("what an older version has split and not finished goes on, to where it is told to go", async () => {
+    const directory = await temporaryDirectory();
+    await copyFile(join(place, "v2.sqlite"), join(directory, LEDGER_FILE));
+    const ledger = await own(directory);
+    const open = (await ledger.reopen(null, at(99_999))).find(({ kind }) => kind === "extract");
+    if (open === undefined) throw new Error("the kept ledger has no failed extraction");
+    await ledger.adopt(route);
+    expect(await ledger.message(open.message)).toMatchObject({ route });
+    await ledger.save(open, { is: "done" }, at(99_999));
+    expect(await ledger.due(at(99_999), 100, [], "deliver")).toMatchObject([{ subject: `${open.subject}.files` }]);
+    const finished = (await ledger.summaries(100)).filter(({ standing }) => standing === "done");
+    expect(finished.map(({ message }) => message.route)).toEqual(finished.map(() => null));
+    await ledger.close();
   });
 
   test("this version tells the same story as the kept one", async () => {
