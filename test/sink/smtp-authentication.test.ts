@@ -45,7 +45,7 @@ describe("Authentication-Results", () => {
     ["a name that begins the same", `${MX}.evil.example; dmarc=pass header.from=seilerei.example`],
     ["in a comment", `${MX}; spf=fail (x; dmarc=pass header.from=seilerei.example) smtp.mailfrom=a@b.example`],
     ["in a nested comment", `${MX}; spf=fail (a (b) ; dmarc=pass)`],
-    ["in a comment with an escaped end", `${MX}; spf=fail (a \\) ; dmarc=pass)`],
+    ["in a comment with an escaped end", `${MX}; spf=fail (a \\) ; dmarc=pass ; x)`],
     ["in a quoted string", `${MX}; spf=fail smtp.mailfrom="x; dmarc=pass header.from=seilerei.example"@b.example`],
     ["in a quoted string with an escaped end", `${MX}; spf=fail smtp.mailfrom="x\\"; dmarc=pass"`],
     ["a quoted sign", `${MX}; dmarc "=" pass`],

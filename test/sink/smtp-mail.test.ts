@@ -178,6 +178,8 @@ describe("attachments", () => {
     expect(JSON.parse(json?.content.toString() ?? "")).toEqual(given.body);
     expect(csv?.content.toString().split("\r\n")).toHaveLength(3);
     expect(original?.content.equals(bytes)).toBe(true);
+    // RFC 2046 section 5.2.1: as a message it could not be encoded.
+    expect(await written(given, { attach })).not.toMatch(/^content-type: message/im);
     expect(inner?.content.toString()).toBe("Subject: ü\n\n.\n");
     expect(mail.text).toContain("Attached: billhook.json, billhook.csv, a.pdf, mail.eml.");
   });
@@ -186,10 +188,13 @@ describe("attachments", () => {
     const never = () => {
       throw new Error("opened");
     };
-    const large = { ...piece("2", "large.pdf", ""), size: 20 * 1024 * 1024, open: never };
-    const mail = await read(delivery(KEY, { attachments: [large, piece("3", "small.pdf", "x")] }), { attach: { ...attach, csv: false } });
-    expect(mail.attachments.map(({ filename }) => filename)).toEqual(["billhook.json", "small.pdf"]);
-    expect(mail.text).toContain("Too large to be attached: large.pdf (20.0 MB).");
+    const large = { ...piece("2", "large.pdf", ""), size: 10 * 1024 * 1024, open: never };
+    const fits = { ...piece("4", "fits.pdf", "x"), size: 10 * 1024 * 1024 };
+    const mail = await read(delivery(KEY, { attachments: [fits, large, piece("3", "small.pdf", "x")] }), {
+      attach: { ...attach, csv: false },
+    });
+    expect(mail.attachments.map(({ filename }) => filename)).toEqual(["billhook.json", "fits.pdf", "small.pdf"]);
+    expect(mail.text).toContain("Too large to be attached: large.pdf (10.0 MB).");
   });
 });
 
