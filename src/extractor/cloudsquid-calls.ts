@@ -3,6 +3,7 @@ import type { Clock } from "../base/clock.ts";
 import { Fault } from "../base/errors.ts";
 import type { Http, HttpBody, HttpRequest, HttpResponse } from "../base/http.ts";
 import { type Judged, judge, type Row, readRow, unexpected } from "./cloudsquid-answer.ts";
+import type { Buying } from "./extractor.ts";
 import { idOf, type JsonObject, object } from "./json.ts";
 
 export type CallOptions = {
@@ -25,11 +26,11 @@ export type Effect<Made> =
 
 export type Calls = {
   /** A row for a Document; its id. */
-  readonly upload: (body: HttpBody, signal: AbortSignal) => Promise<Effect<string>>;
+  readonly upload: (body: HttpBody, signal: AbortSignal, buying?: Buying) => Promise<Effect<string>>;
   /** A run on a row; its id. */
-  readonly start: (rowId: string, zeroRetention: boolean, signal: AbortSignal) => Promise<Effect<string>>;
+  readonly start: (rowId: string, zeroRetention: boolean, signal: AbortSignal, buying?: Buying) => Promise<Effect<string>>;
   /** Row and run of a Document at once; blocks until it is over, or the service thinks it has blocked long enough. */
-  readonly extract: (body: HttpBody, signal: AbortSignal) => Promise<Effect<Row>>;
+  readonly extract: (body: HttpBody, signal: AbortSignal, buying?: Buying) => Promise<Effect<Row>>;
   /** Throws a temporary `cloudsquid.unexpected` for what is no DataRow. */
   readonly look: (runId: string, signal: AbortSignal) => Promise<Exclude<Judged, { is: "unclear" | "answer" }> | { is: "row"; row: Row }>;
   /** Puts a file among those of the project. May be repeated: a path that is taken holds the same bytes, by its name. */
@@ -59,9 +60,9 @@ export function createCalls(options: CallOptions, { clock, http }: { readonly cl
   const table = `${project}/tables/${encodeURIComponent(options.table)}`;
   const nameOf = (method: string, url: string) => `${options.name}: ${method} ${new URL(url).pathname}`;
 
-  function send(method: HttpRequest["method"], url: string, kind: Kind, body: HttpBody | null, signal: AbortSignal) {
+  function send(method: HttpRequest["method"], url: string, kind: Kind, body: HttpBody | null, signal: AbortSignal, buying?: Buying) {
     const headers = { "x-api-key": options.apiKey, accept: "application/json", ...(body ? { "content-type": "application/json" } : {}) };
-    return http.call({ method, url, headers, ...kind, ...(body ? { body } : {}) }, signal);
+    return http.call({ method, url, headers, ...kind, ...(body ? { body } : {}), ...(buying ? { beforeSend: buying } : {}) }, signal);
   }
 
   function judged(method: string, url: string, response: HttpResponse): Judged {
@@ -74,9 +75,10 @@ export function createCalls(options: CallOptions, { clock, http }: { readonly cl
     body: HttpBody,
     read: (json: JsonObject, call: string) => Made | Fault,
     signal: AbortSignal,
+    buying: Buying | undefined,
   ): Promise<Effect<Made>> {
     try {
-      const answer = judged("POST", url, await send("POST", url, kind, body, signal));
+      const answer = judged("POST", url, await send("POST", url, kind, body, signal, buying));
       if (answer.is === "unclear") return { is: "lost", fault: answer.fault };
       if (answer.is !== "answer") return answer;
       const made = read(answer.json, nameOf("POST", url));
@@ -97,19 +99,19 @@ export function createCalls(options: CallOptions, { clock, http }: { readonly cl
   }
 
   return {
-    upload: (body, signal) => make(`${table}/files`, WRITE, body, idIn("row_id"), signal),
+    upload: (body, signal, buying) => make(`${table}/files`, WRITE, body, idIn("row_id"), signal, buying),
 
-    start: (rowId, zeroRetention, signal) => {
+    start: (rowId, zeroRetention, signal, buying) => {
       const body = Buffer.from(JSON.stringify({ row_id: rowId, zero_retention: zeroRetention }));
-      return make(`${table}/run`, START, body, idIn("run_id"), signal);
+      return make(`${table}/run`, START, body, idIn("run_id"), signal, buying);
     },
 
-    extract: (body, signal) => {
+    extract: (body, signal, buying) => {
       const read = (json: JsonObject, call: string) => {
         const row = readRow(json);
         return row.isRow && (row.status !== "other" || row.given !== null) ? row : unexpected(call, json, "data or a status");
       };
-      return make(`${table}/extract`, EXTRACT, body, read, signal);
+      return make(`${table}/extract`, EXTRACT, body, read, signal, buying);
     },
 
     look: async (runId, signal) => {

@@ -7,7 +7,7 @@ import { type CallOptions, createCalls, type Effect } from "./cloudsquid-calls.t
 import { byUrl, type Encoding, encode, leftOut, type MultipartOptions, tokenOf } from "./cloudsquid-encode.ts";
 import { submittedType, type Unsupported } from "./cloudsquid-media.ts";
 import { carried, type Running, type State, type Stored, stateOf, type Unsent, type Uploaded } from "./cloudsquid-state.ts";
-import type { Document, Extractor, Progress } from "./extractor.ts";
+import type { Buying, Document, Extractor, Progress } from "./extractor.ts";
 import { idOf, shortText } from "./json.ts";
 import { type Polling, pollWaitMs } from "./polling.ts";
 
@@ -68,7 +68,7 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
     return going({ ...state, possiblyTwice: state.possiblyTwice + 1 }, pauseMs);
   }
 
-  async function begin(document: Document, unsent: Unsent, signal: AbortSignal): Promise<Progress> {
+  async function begin(document: Document, unsent: Unsent, signal: AbortSignal, buying?: Buying): Promise<Progress> {
     const left = leftOut(document, options.encoding, options.multipart, unsupported);
     const state: Unsent = { ...unsent, skipped: left.map((part) => part.id) };
     if (unsupported === "refuse" && left.length > 0) {
@@ -92,16 +92,16 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
       );
       return refused(state, fault);
     }
-    if (options.encoding !== "uri") return submit(state, body, body.size, signal);
+    if (options.encoding !== "uri") return submit(state, body, body.size, signal, buying);
     const stored = await calls.store(pathOf(document), body, signal);
     if (stored.is !== "made") return { ...stored, memo: state };
     return going({ ...carried(state), step: "stored", lost: 0 }, 0);
   }
 
-  async function submitStored(document: Document, state: Stored, signal: AbortSignal): Promise<Progress> {
+  async function submitStored(document: Document, state: Stored, signal: AbortSignal, buying?: Buying): Promise<Progress> {
     try {
       const url = await calls.signedUrl(pathOf(document), signal);
-      return await submit(state, byUrl(document, url), document.raw.size, signal);
+      return await submit(state, byUrl(document, url), document.raw.size, signal, buying);
     } catch (thrown) {
       if (!(thrown instanceof Fault) || thrown.code !== "cloudsquid.not-found") throw thrown;
       const fault = permanent(
@@ -114,15 +114,15 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
     }
   }
 
-  async function submit(state: Unsent | Stored, body: HttpBody, size: number, signal: AbortSignal): Promise<Progress> {
-    if (sync && size <= syncMaxBytes) return extract(state, body, signal);
-    const uploaded = await calls.upload(body, signal);
+  async function submit(state: Unsent | Stored, body: HttpBody, size: number, signal: AbortSignal, buying?: Buying): Promise<Progress> {
+    if (sync && size <= syncMaxBytes) return extract(state, body, signal, buying);
+    const uploaded = await calls.upload(body, signal, buying);
     if (uploaded.is !== "made") return unmade(state, uploaded, "the upload", false);
     return going({ ...carried(state), step: "uploaded", rowId: uploaded.made, lost: 0 }, 0);
   }
 
-  async function extract(state: Unsent | Stored, body: HttpBody, signal: AbortSignal): Promise<Progress> {
-    const effect = await calls.extract(body, signal);
+  async function extract(state: Unsent | Stored, body: HttpBody, signal: AbortSignal, buying?: Buying): Promise<Progress> {
+    const effect = await calls.extract(body, signal, buying);
     if (effect.is !== "made") return unmade(state, effect, "the extraction", true);
     const { made: row } = effect;
     const runId = idOf(row.json.run_id);
@@ -142,8 +142,8 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
     return refused({ ...bought, lost: MOST_LOST + 1 }, fault);
   }
 
-  async function start(state: Uploaded, signal: AbortSignal): Promise<Progress> {
-    const started = await calls.start(state.rowId, options.zeroRetention, signal);
+  async function start(state: Uploaded, signal: AbortSignal, buying?: Buying): Promise<Progress> {
+    const started = await calls.start(state.rowId, options.zeroRetention, signal, buying);
     if (started.is === "refused") return refused({ ...carried(state), step: "upload", lost: 0 }, started.fault);
     if (started.is !== "made") return unmade(state, started, startOn(state), true);
     return wait(running(state, state.rowId, started.made));
@@ -214,37 +214,30 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
     // What is to be refused has to become a document first; a mail's parts go by themselves.
     accepts: (contentType, filename) =>
       submittedType(contentType, filename, unsupported) !== null || (unsupported === "refuse" && !/^message\/rfc822\b/i.test(contentType)),
-    advance: async (document, memo, _key, signal) => {
+    advance: async (document, memo, _key, signal, buying) => {
       const state = putBack(stateOf(memo));
       // The one try that is left is not spent on a service that is down: it has to answer a question first.
       if (state.step !== "running" && state.lost > 0) await calls.projects(signal);
       switch (state.step) {
         case "upload":
-          return begin(document, state, signal);
+          return begin(document, state, signal, buying);
         case "stored":
-          return submitStored(document, state, signal);
+          return submitStored(document, state, signal, buying);
         case "uploaded":
-          return start(state, signal);
+          return start(state, signal, buying);
         case "running":
           return poll(state, signal);
       }
     },
     buys: (memo) => stateOf(memo).step !== "running",
-    blind: {
-      buys: (memo) => {
-        const { step } = stateOf(memo);
-        // A file stored twice under its own name is one file.
-        return step !== "running" && !(step === "upload" && options.encoding === "uri");
-      },
-      lost: (memo) => {
-        const state = putBack(stateOf(memo));
-        if (state.step === "running") return wait(state);
-        const fault = new Fault("cloudsquid.interrupted", "billhook was stopped before the answer was saved");
-        const interrupted: Unmade = { is: "lost", fault };
-        if (state.step === "uploaded") return unmade(state, interrupted, startOn(state), true);
-        // Whether it was an upload or a blocking call, only the document's size would tell.
-        return unmade(state, interrupted, "the submission", sync);
-      },
+    interrupted: (memo) => {
+      const state = putBack(stateOf(memo));
+      if (state.step === "running") return wait(state);
+      const fault = new Fault("cloudsquid.interrupted", "billhook was stopped before the answer was saved");
+      const interrupted: Unmade = { is: "lost", fault };
+      if (state.step === "uploaded") return unmade(state, interrupted, startOn(state), true);
+      // Whether it was an upload or a blocking call, only the document's size would tell.
+      return unmade(state, interrupted, "the submission", sync);
     },
     probe: async (signal) => {
       const names = await calls.projects(signal);

@@ -5,6 +5,7 @@ import type { Http, HttpBody, HttpRequest } from "../base/http.ts";
 import { type Judged, judge, unexpected } from "./extend-answer.ts";
 import { formOf, type NamedFile } from "./extend-files.ts";
 import { idIfOurs } from "./extend-run.ts";
+import type { Buying } from "./extractor.ts";
 import { type JsonObject, object } from "./json.ts";
 
 export type ApiOptions = {
@@ -22,7 +23,7 @@ export type Api = {
   /** A GET. What may pass is thrown. */
   readonly read: (path: string, signal: AbortSignal) => Promise<Exclude<Judged, { is: "unclear" }>>;
   /** A POST of JSON that makes or changes something; `unclear` also when the answer was lost. */
-  readonly write: (path: string, body: JsonObject, signal: AbortSignal) => Promise<Judged>;
+  readonly write: (path: string, body: JsonObject, signal: AbortSignal, buying?: Buying) => Promise<Judged>;
   readonly upload: (file: NamedFile, signal: AbortSignal) => Promise<Judged>;
   /** The runs of this key not older than `since`, oldest first. */
   readonly find: (key: string, since: Date, signal: AbortSignal) => Promise<Found | Extract<Judged, { is: "refused" | "halted" }>>;
@@ -47,7 +48,7 @@ export function createApi(options: ApiOptions, deps: { readonly clock: Clock; re
   const base = options.url.replace(/\/+$/, "");
   const place: Api["place"] = (method, path) => `${options.name}: ${method} ${path.split("?", 1)[0]}`;
 
-  async function ask(method: "GET" | "POST", path: string, signal: AbortSignal, sent?: Sent): Promise<Judged> {
+  async function ask(method: "GET" | "POST", path: string, signal: AbortSignal, sent?: Sent, buying?: Buying): Promise<Judged> {
     const headers = {
       authorization: `Bearer ${options.apiKey}`,
       "x-extend-api-version": "2026-02-09",
@@ -62,6 +63,7 @@ export function createApi(options: ApiOptions, deps: { readonly clock: Clock; re
         headers,
         maxResponseBytes: method === "GET" || path === "/extract" ? LONG_BYTES : SHORT_BYTES,
         ...(sent ? { body: sent.body, category: sent.category } : {}),
+        ...(buying ? { beforeSend: buying } : {}),
       },
       signal,
     );
@@ -74,10 +76,11 @@ export function createApi(options: ApiOptions, deps: { readonly clock: Clock; re
     return judged;
   }
 
-  async function write(path: string, body: JsonObject, signal: AbortSignal): Promise<Judged> {
+  async function write(path: string, body: JsonObject, signal: AbortSignal, buying?: Buying): Promise<Judged> {
     try {
       const category = path === "/extract" || path === "/extract_runs" ? "run" : "write";
-      return await ask("POST", path, signal, { body: Buffer.from(JSON.stringify(body)), type: "application/json", category });
+      const sent: Sent = { body: Buffer.from(JSON.stringify(body)), type: "application/json", category };
+      return await ask("POST", path, signal, sent, buying);
     } catch (thrown) {
       if (thrown instanceof Fault && thrown.code === "http.ambiguous") return { is: "unclear", withError: false, fault: thrown };
       throw thrown;

@@ -21,7 +21,7 @@ import {
   type Uploading,
 } from "./extend-state.ts";
 import { isLoopback, runIdOf, verified } from "./extend-webhook.ts";
-import type { Document, Extractor, Progress, WebhookRequest } from "./extractor.ts";
+import type { Buying, Document, Extractor, Progress, WebhookRequest } from "./extractor.ts";
 import { idOf, object, parsedObject, shortText } from "./json.ts";
 
 export type ExtendOptions = ApiOptions &
@@ -78,10 +78,10 @@ export function createExtend(options: ExtendOptions, deps: ExtendDeps): Extracto
     return going({ ...keptOf(kept), step: "look", sentFrom, sentLast }, clock.now());
   }
 
-  async function order(document: Document, state: Ordering, key: string, signal: AbortSignal): Promise<Progress> {
+  async function order(document: Document, state: Ordering, key: string, signal: AbortSignal, buying?: Buying): Promise<Progress> {
     const mode = sizeOf(planOf(document, options)) <= options.syncMaxBytes ? options.mode : "async";
     const path = mode === "sync" ? "/extract" : "/extract_runs";
-    const judged = await api.write(path, orderOf(options, state.files, key, mode), signal);
+    const judged = await api.write(path, orderOf(options, state.files, key, mode), signal, buying);
     switch (judged.is) {
       case "halted":
         return { is: "halted", memo: { ...state, since: clock.now().toISOString() }, fault: judged.fault };
@@ -155,20 +155,17 @@ export function createExtend(options: ExtendOptions, deps: ExtendDeps): Extracto
     grain: "message",
     accepts: (contentType, filename) => extensionOf(contentType, filename) !== null,
     buys: (memo) => stateOf(memo).step !== "running",
-    blind: {
-      buys: (memo) => stateOf(memo).step === "order",
-      lost: (memo) => {
-        const state = stateOf(memo);
-        return state.step === "order" ? lost(state, false) : going(state, clock.now());
-      },
+    interrupted: (memo) => {
+      const state = stateOf(memo);
+      return state.step === "order" ? lost(state, false) : going(state, clock.now());
     },
-    advance: (document, memo, key, signal) => {
+    advance: (document, memo, key, signal, buying) => {
       const state = stateOf(memo);
       switch (state.step) {
         case "upload":
           return upload(document, state, signal);
         case "order":
-          return order(document, state, key, signal);
+          return order(document, state, key, signal, buying);
         case "look":
           return look(state, key, signal);
         case "running":

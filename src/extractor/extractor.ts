@@ -19,8 +19,8 @@ export type Document = {
 /**
  * What the extractor must know to go on after a crash: upload ids, run ids, since when it waits. Plain JSON, at most a few KB.
  * Four keys are read by others: `runId` is the last run that was bought; `perhapsBought` is true once a purchase was sent, its
- * answer was lost, and no run id is known; `possiblyTwice` counts the times something may have been bought a second time because
- * of that; `skipped` names the parts the service cannot read.
+ * answer was lost, and no run id is known; `possiblyTwice` counts the times something may have been done a second time because of
+ * that (at Cloudsquid also an upload, which is a second row in the table, not yet a second run); `skipped` names the parts the service cannot read.
  */
 export type Memo = { readonly [key: string]: string | number | boolean | null | readonly string[] };
 
@@ -52,6 +52,12 @@ export type Answer = {
 /** How a message becomes documents for this service: one run for the whole mail, or one for each attachment. */
 export type Grain = "message" | "attachment";
 
+/**
+ * Awaited right before something is sent that cannot be sent twice without harm, when its turn has come: here the intention is saved.
+ * What it throws is thrown, and nothing is sent.
+ */
+export type Buying = () => Promise<void>;
+
 export type Extractor = {
   readonly name: string;
   readonly grain: Grain;
@@ -61,15 +67,14 @@ export type Extractor = {
    * At most ONE effect that costs or changes something a call. `key` is the same at every repetition for this document.
    * A thrown Fault means nothing is known to have happened: the same memo may be tried again later.
    */
-  readonly advance: (document: Document, memo: Memo | null, key: string, signal: AbortSignal) => Promise<Progress>;
+  readonly advance: (document: Document, memo: Memo | null, key: string, signal: AbortSignal, buying?: Buying) => Promise<Progress>;
   /** Whether the next effect for this memo makes something at the service, rather than asking after a run that was bought. Pure. */
   readonly buys: (memo: Memo | null) => boolean;
   /**
-   * Only where the service offers no way to look for what it was asked to make. Before an effect for which `buys` is true the
-   * intention is saved; when the process died between that and the next save, nobody knows whether it took place, and `lost` says
-   * how to go on. Both are pure.
+   * The process that awaited `buying` with this memo is gone, and what it was about to send may have been acted upon: how to go on.
+   * Pure. Without it no intention is saved, and such a memo is merely tried again.
    */
-  readonly blind?: { readonly buys: (memo: Memo | null) => boolean; readonly lost: (memo: Memo | null) => Progress };
+  readonly interrupted?: (memo: Memo | null) => Progress;
   /** Asks the service to stop a run that is under way; harmless when it is over. Only where the service can. */
   readonly cancel?: (memo: Memo, signal: AbortSignal) => Promise<void>;
   /**

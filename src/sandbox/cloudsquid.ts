@@ -3,7 +3,9 @@ import { createHash } from "node:crypto";
 import type { Clock } from "../base/clock.ts";
 import { readDocument, readFile } from "./cloudsquid-document.ts";
 import { createProjectFiles, isPath, SIGNED } from "./cloudsquid-files.ts";
-import { createRows, type DataRow, type Place, type Row } from "./cloudsquid-rows.ts";
+import { createLegacy } from "./cloudsquid-legacy.ts";
+import { malformed, olderRow, problem } from "./cloudsquid-reply.ts";
+import { createRows, type Place, type Row } from "./cloudsquid-rows.ts";
 import { type Asked, type Doing, jsonReply, parsed, type Reply, type Service, sameText } from "./exchange.ts";
 import type { FaultNow } from "./faults.ts";
 import type { Pace } from "./pace.ts";
@@ -39,11 +41,14 @@ export function createCloudsquidService(options: CloudsquidOptions): Service & {
   const files = createProjectFiles(options);
   const done = { stores: 0, uploads: 0, runs: 0, polls: 0, extracts: 0 };
   const startedAt = clock.now();
+  const legacy = createLegacy({ rows, open, remark, done });
 
   function route({ method, path, query, headers, body }: Asked): Doing | Reply {
     if (path.startsWith(SIGNED)) return signed(method, path, query);
     if (!sameText(headers["x-api-key"], apiKey)) return problem(401, "Unauthorized");
     if (body === "too-long") return problem(413, "the request is too long");
+    const older = legacy(method, path, body);
+    if (older !== null) return older;
     const route = routeOf(method, path);
     if ("status" in route) return route;
     switch (route.call) {
@@ -78,11 +83,11 @@ export function createCloudsquidService(options: CloudsquidOptions): Service & {
 
   function store(route: Route, query: URLSearchParams, body: Uint8Array): Reply {
     const path = query.get("path") ?? "";
-    if (!isPath(path) || path === "/") return problem(400, "Bad or malformed request: path: expected one like /folder/name");
+    if (!isPath(path) || path === "/") return malformed("path: expected one like /folder/name");
     const json = parsed(body);
-    if (json === undefined) return problem(400, "Bad or malformed request: the body is not JSON");
+    if (json === undefined) return malformed("the body is not JSON");
     const piece = readFile(json, open);
-    if (typeof piece === "string") return problem(400, `Bad or malformed request: ${piece}`);
+    if (typeof piece === "string") return malformed(piece);
     const file = files.store(route.project, path, piece);
     if (file === null) return problem(409, "the path exists");
     done.stores += 1;
@@ -91,13 +96,14 @@ export function createCloudsquidService(options: CloudsquidOptions): Service & {
 
   function readPath(route: Route, query: URLSearchParams): Reply {
     const path = query.get("path") ?? "";
-    if (!isPath(path)) return problem(400, "Bad or malformed request: path: expected one like /folder/name");
+    if (!isPath(path)) return malformed("path: expected one like /folder/name");
     const found = files.read(route.project, path);
     return found === null ? problem(404, "no such path in this project") : jsonReply(200, found);
   }
 
   function projects(): Reply {
-    const names = new Set([...options.projects, ...rows.all().map((row) => row.project)]);
+    const used = rows.all().map((row) => row.project);
+    const names = new Set([...options.projects, ...used.filter((name) => name !== "")]);
     return jsonReply(
       200,
       [...names].map((name) => ({ id: uuidOf(name), name, created_at: startedAt.toISOString() })),
@@ -106,9 +112,9 @@ export function createCloudsquidService(options: CloudsquidOptions): Service & {
 
   async function submit(route: Route, body: Uint8Array, fault: FaultNow | null): Promise<Reply> {
     const json = parsed(body);
-    if (json === undefined) return problem(400, "Bad or malformed request: the body is not JSON");
+    if (json === undefined) return malformed("the body is not JSON");
     const submission = readDocument(json, open);
-    if (typeof submission === "string") return problem(400, `Bad or malformed request: ${submission}`);
+    if (typeof submission === "string") return malformed(submission);
     const row = rows.add(route, submission);
     if (route.call === "extract") {
       done.extracts += 1;
@@ -131,14 +137,13 @@ export function createCloudsquidService(options: CloudsquidOptions): Service & {
 
   function start(route: Route, body: Uint8Array, fault: FaultNow | null): Reply {
     const json = parsed(body);
-    if (typeof json !== "object" || json === null) return problem(400, "Bad or malformed request: the body is not a JSON object");
+    if (typeof json !== "object" || json === null) return malformed("the body is not a JSON object");
     const { row_id: id, zero_retention: zeroRetention = false } = json as { readonly [field: string]: unknown };
-    if (typeof id !== "string" || !UUID.test(id)) return problem(400, "Bad or malformed request: row_id: expected a uuid");
-    if (typeof zeroRetention !== "boolean") return problem(400, "Bad or malformed request: zero_retention: expected true or false");
+    if (typeof id !== "string" || !UUID.test(id)) return malformed("row_id: expected a uuid");
+    if (typeof zeroRetention !== "boolean") return malformed("zero_retention: expected true or false");
     const row = rows.row(route, id.toLowerCase());
     if (row === null) return problem(404, "no such row in this table");
-    if (row.zeroRetention && row.submission === null)
-      return problem(400, "Bad or malformed request: the file of this row was not retained");
+    if (row.zeroRetention && row.submission === null) return malformed("the file of this row was not retained");
     done.runs += 1;
     remark(row, fault);
     return jsonReply(202, { run_id: rows.start(row, zeroRetention).id });
@@ -163,11 +168,6 @@ export function createCloudsquidService(options: CloudsquidOptions): Service & {
   };
 }
 
-/** As an older version of the documentation has it: without `pending`, and with the data, or what went wrong, as `result`. */
-function olderRow({ status, data, result }: DataRow): object {
-  return { status: status === "pending" ? "running" : status, result: result ?? data };
-}
-
 type Route = Place & {
   readonly call: "projects" | "upload" | "extract" | "run" | "poll" | "store" | "file";
   readonly run: string;
@@ -181,15 +181,15 @@ function routeOf(method: string, path: string): Route | Reply {
   if (!match) return problem(404, "no such path");
   const [, encodedProject = "", table, what, run] = match;
   const project = percentDecoded(encodedProject);
-  if (project === null) return problem(400, "Bad or malformed request: the project's name is not percent-encoded UTF-8");
+  if (project === null) return malformed("the project's name is not percent-encoded UTF-8");
   if (table === undefined) {
     if (method !== "PUT" && method !== "GET") return problem(405, "expected GET or PUT");
     return { ...NOWHERE, call: method === "PUT" ? "store" : "file", project };
   }
-  if (!UUID.test(table)) return problem(400, "Bad or malformed request: table_id: expected a uuid");
+  if (!UUID.test(table)) return malformed("table_id: expected a uuid");
   if (run !== undefined) {
     if (what !== "run") return problem(404, "no such path");
-    if (!UUID.test(run)) return problem(400, "Bad or malformed request: run_id: expected a uuid");
+    if (!UUID.test(run)) return malformed("run_id: expected a uuid");
     return method === "GET" ? { call: "poll", project, table, run } : problem(405, "expected GET");
   }
   if (method !== "POST") return problem(405, "expected POST");
@@ -202,10 +202,6 @@ function percentDecoded(text: string): string | null {
   } catch {
     return null;
   }
-}
-
-function problem(status: number, errorMessage: string): Reply {
-  return jsonReply(status, { errorMessage });
 }
 
 /** The same project keeps its id. */

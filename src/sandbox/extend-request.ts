@@ -33,12 +33,18 @@ const metadata = z
     return tags === null ? value : { ...value, [USAGE_TAGS]: tags };
   });
 
+const extractor = z.strictObject({
+  id: z.string().min(1),
+  version: z.string().min(1).default("latest"),
+  overrideConfig: config.optional(),
+});
+const file = z.union([fromId, fromUrl, fromText]);
+const priority = z.int().min(1).max(100).default(50);
+
 const syncRun = z.strictObject({
-  extractor: z
-    .strictObject({ id: z.string().min(1), version: z.string().min(1).default("latest"), overrideConfig: config.optional() })
-    .optional(),
+  extractor: extractor.optional(),
   config: config.optional(),
-  file: z.union([fromId, fromUrl, fromText]).optional(),
+  file: file.optional(),
   package: z
     .strictObject({
       files: z
@@ -49,7 +55,15 @@ const syncRun = z.strictObject({
     .optional(),
   metadata: metadata.optional(),
 });
-const asyncRun = syncRun.extend({ priority: z.int().min(1).max(100).default(50) });
+const asyncRun = syncRun.extend({ priority });
+const batch = z.strictObject({
+  extractor,
+  inputs: z
+    .array(z.strictObject({ file, metadata: metadata.optional() }))
+    .min(1)
+    .max(1_000),
+  priority,
+});
 
 export type RunRequest = z.output<typeof syncRun>;
 export type FileInput = NonNullable<RunRequest["file"]>;
@@ -61,6 +75,12 @@ export function readRun(json: unknown, how: "async" | "sync"): RunRequest | stri
   if (run.extractor !== undefined && run.config !== undefined) return "extractor, config: give one of them, or neither";
   if ((run.file === undefined) === (run.package === undefined)) return "file, package: give exactly one of them";
   return run;
+}
+
+/** One run for each input; neither a config of its own nor a package can be in it. */
+export function readBatch(json: unknown): readonly RunRequest[] | string {
+  const request = checked(batch, json);
+  return typeof request === "string" ? request : request.inputs.map((input) => ({ extractor: request.extractor, ...input }));
 }
 
 /** GUESS: the default and the largest page; a larger size asked for is no error ("you may receive less"). */
@@ -96,23 +116,46 @@ export const readRunList = (query: URLSearchParams) => checked(runList, Object.f
 const EVENT =
   /^(?:(?:parse|edit|extract|classify|split|batch_processor|batch_parse)_run\.(?:processed|failed)|(?:extractor|classifier|splitter)\.(?:created|updated|deleted|draft\.updated|version\.published)|workflow\.(?:created|deployed|deleted))$/;
 
-const endpoint = z.strictObject({
-  url,
-  name: z.string().min(1),
-  status: z.enum(["enabled", "disabled"]).default("enabled"),
-  enabledEvents: z.array(z.string().regex(EVENT, "not an event type")),
-  apiVersion: z.literal(API_VERSION),
+const status = z.enum(["enabled", "disabled"]);
+const endpointChange = z.strictObject({
+  url: url.exactOptional(),
+  name: z.string().min(1).exactOptional(),
+  status: status.exactOptional(),
+  enabledEvents: z.array(z.string().regex(EVENT, "not an event type")).exactOptional(),
   advancedOptions: z
     .strictObject({
       headers: z.record(z.string().regex(/^[\w!#$%&'*+.^`|~-]+$/), z.string().regex(/^[\t\x20-\x7e]*$/)).optional(),
       payload: z.strictObject({ format: z.enum(["json", "url"]), urlThresholdBytes: z.int().min(0).optional() }).optional(),
     })
-    .optional(),
+    .exactOptional(),
 });
+const endpoint = endpointChange
+  .required({ url: true, name: true, enabledEvents: true })
+  .extend({ status: status.default("enabled"), apiVersion: z.literal(API_VERSION) });
+const endpointList = z.strictObject({ ...page, status: status.optional() });
+
+/** Of the resources that can be subscribed to, this sandbox has extractors only. */
+const subscriptionChange = z.strictObject({
+  enabledEvents: z
+    .array(z.enum(["extract_run.processed", "extract_run.failed", "batch_processor_run.processed", "batch_processor_run.failed"]))
+    .min(1),
+});
+const subscription = subscriptionChange.extend({
+  webhookEndpointId: z.string().min(1),
+  resourceType: z.literal("extractor"),
+  resourceId: z.string().min(1),
+});
+const subscriptionList = z.strictObject({ ...page, webhookEndpointId: z.string().optional(), resourceId: z.string().optional() });
 
 export type EndpointRequest = z.output<typeof endpoint>;
+export type SubscriptionRequest = z.output<typeof subscription>;
 
 export const readEndpoint = (json: unknown) => checked(endpoint, json);
+export const readEndpointChange = (json: unknown) => checked(endpointChange, json);
+export const readEndpointList = (query: URLSearchParams) => checked(endpointList, Object.fromEntries(query));
+export const readSubscription = (json: unknown) => checked(subscription, json);
+export const readSubscriptionChange = (json: unknown) => checked(subscriptionChange, json);
+export const readSubscriptionList = (query: URLSearchParams) => checked(subscriptionList, Object.fromEntries(query));
 
 function checked<T>(schema: z.ZodType<T>, value: unknown): T | string {
   const result = schema.safeParse(value);

@@ -10,6 +10,8 @@ export type Run = {
   readonly id: string;
   readonly parseRunId: string;
   readonly request: RunRequest;
+  /** The batch it was ordered in; null when it was ordered by itself. */
+  readonly batchId: string | null;
   readonly files: readonly StoredFile[];
   /** By URL: this sandbox fetches nothing, so such a run fails as one whose file could not be fetched. */
   readonly unfetched: boolean;
@@ -31,7 +33,7 @@ export type Ended =
 
 export type Standing = Ended | { readonly status: "PENDING" | "PROCESSING"; readonly atMs: number };
 
-export type NewRun = Pick<Run, "request" | "files" | "unfetched" | "failureReason" | "pace">;
+export type NewRun = Pick<Run, "request" | "batchId" | "files" | "unfetched" | "failureReason" | "pace">;
 
 export type Runs = {
   readonly add: (run: NewRun) => Run;

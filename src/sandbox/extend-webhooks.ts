@@ -1,24 +1,19 @@
-/** Extend's webhooks: endpoints that are told of events, signed, and told again until they answer 2xx. */
+/** Extend's webhooks: events told to the endpoints that want them, signed, and told again until they answer 2xx. */
 import { createHmac } from "node:crypto";
 import type { Clock } from "../base/clock.ts";
 import { createHttp } from "../base/http.ts";
+import type { Endpoint } from "./extend-endpoints.ts";
 import { newId } from "./extend-reply.ts";
-import type { EndpointRequest } from "./extend-request.ts";
 import type { Faults } from "./faults.ts";
 
-type Endpoint = EndpointRequest & { readonly id: string; readonly signingSecret: string; readonly createdAt: string };
-
 /** An event's payload, and the URL it can be had from for an hour. */
-export type Payload = { readonly json: { readonly id: string; readonly metadata: unknown }; readonly signedUrl: () => string };
+export type Payload = { readonly json: { readonly id: string; readonly metadata?: unknown }; readonly signedUrl: () => string };
 
 export type WebhooksOptions = { readonly clock: Clock; readonly faults: Faults; readonly stopping: AbortSignal };
 
 export type Webhooks = {
-  /** The endpoint as the service gives it; its signing secret is in no other answer. */
-  readonly add: (request: EndpointRequest) => unknown;
-  readonly wanted: () => boolean;
-  /** Tells every endpoint that wants to know. Resolves when each was told or given up; never rejects. */
-  readonly tell: (eventType: string, payload: Payload) => Promise<void>;
+  /** Resolves when each was told or given up; never rejects. */
+  readonly tell: (endpoints: readonly Endpoint[], eventType: string, payload: Payload) => Promise<void>;
   readonly close: () => Promise<void>;
 };
 
@@ -27,10 +22,8 @@ const ATTEMPTS = 6;
 const FIRST_WAIT_MS = 1_000;
 /** "Answer 2xx within 30 s." */
 const ANSWER_MS = 30_000;
-const MOST_ENDPOINTS = 100;
 
 export function createWebhooks({ clock, faults, stopping }: WebhooksOptions): Webhooks {
-  const endpoints: Endpoint[] = [];
   const http = createHttp({ name: "webhook", connections: 4, timeoutMs: ANSWER_MS });
 
   async function deliver(endpoint: Endpoint, eventType: string, payload: Payload): Promise<void> {
@@ -56,17 +49,8 @@ export function createWebhooks({ clock, faults, stopping }: WebhooksOptions): We
   }
 
   return {
-    add: (request) => {
-      const at = clock.now().toISOString();
-      const endpoint: Endpoint = { ...request, id: newId("wh"), signingSecret: newId("wss"), createdAt: at };
-      endpoints.push(endpoint);
-      if (endpoints.length > MOST_ENDPOINTS) endpoints.shift();
-      return { object: "webhook_endpoint", ...endpoint, advancedOptions: request.advancedOptions ?? null, createdBy: null };
-    },
-    wanted: () => endpoints.length > 0,
-    tell: async (eventType, payload) => {
-      const told = endpoints.filter(({ status, enabledEvents }) => status === "enabled" && enabledEvents.includes(eventType));
-      await Promise.all(told.map((endpoint) => deliver(endpoint, eventType, payload)));
+    tell: async (endpoints, eventType, payload) => {
+      await Promise.all(endpoints.map((endpoint) => deliver(endpoint, eventType, payload)));
     },
     close: http.close,
   };

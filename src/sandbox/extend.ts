@@ -1,14 +1,18 @@
 /** The Extend half of the sandbox (x-extend-api-version 2026-02-09): its table of routes, and what each does. */
 import type { Clock } from "../base/clock.ts";
 import { type Asked, type Doing, parsed, type Reply, type Service, sameText } from "./exchange.ts";
-import { type StoredFile, summaryOf } from "./extend-files.ts";
-import { newId, ok, pageOf, problem } from "./extend-reply.ts";
-import { API_VERSION, type FileInput, type RunRequest, readEndpoint, readFileList, readRun, readRunList } from "./extend-request.ts";
-import { createRuns, overMs, type Run, usageOf } from "./extend-runs.ts";
+import { createAnnouncer } from "./extend-announce.ts";
+import { type Batch, batchShape, createBatches, newBatchId } from "./extend-batches.ts";
+import { createEndpoints } from "./extend-endpoints.ts";
+import type { StoredFile } from "./extend-files.ts";
+import { ok, pageOf, problem } from "./extend-reply.ts";
+import { API_VERSION, type FileInput, type RunRequest, readBatch, readRun, readRunList } from "./extend-request.ts";
+import { type Ask, idIn, type Route, SIGNED } from "./extend-route.ts";
+import { createRuns, type Run, usageOf } from "./extend-runs.ts";
 import { extractorOf, isExtractorId, shortRun, wholeRun } from "./extend-shape.ts";
+import { createFileCalls } from "./extend-upload.ts";
 import { createWebhooks } from "./extend-webhooks.ts";
-import type { Call, FaultNow, Faults } from "./faults.ts";
-import { createFiles } from "./files.ts";
+import type { FaultNow, Faults } from "./faults.ts";
 import type { Pace } from "./pace.ts";
 import type { Signer } from "./signer.ts";
 
@@ -36,41 +40,35 @@ export type ExtendOptions = {
   readonly stopping: AbortSignal;
 };
 
-/** `id` is what stands at `:id` in the path. */
-type Ask = Asked & { readonly id: string; readonly body: Uint8Array<ArrayBuffer>; readonly fault: FaultNow | null };
-type Route = { readonly call: Call; readonly asks: string; readonly act: (asked: Ask) => Reply | Promise<Reply> };
-
 const KEY = "billhook:key";
 const AT_ONCE: Pace = { pendingMs: 0, runningMs: 0 };
-const FILE_URL_MS = 15 * 60_000;
-const PAYLOAD_URL_MS = 60 * 60_000;
-const SIGNED = "/_signed";
 
 export type ExtendService = Service & { readonly counts: () => ExtendCounts; readonly close: () => Promise<void> };
 
 export function createExtendService(options: ExtendOptions): ExtendService {
-  const { clock, apiKey, pace, signer, stopping } = options;
-  const files = createFiles<StoredFile>(options);
+  const { clock, apiKey, pace, signer } = options;
+  const files = createFileCalls(options);
   const runs = createRuns(options);
+  const batches = createBatches(options);
+  const endpoints = createEndpoints({ clock, added: () => announcer.all() });
   const webhooks = createWebhooks(options);
-  const done = { uploads: 0, runs: 0, polls: 0, lists: 0, cancels: 0 };
-  const announced = new WeakSet<Run>();
+  const done = { runs: 0, polls: 0, lists: 0, cancels: 0 };
+  const announcer = createAnnouncer({ ...options, runs, batches, endpoints, webhooks });
 
   const routes: readonly Route[] = [
-    { call: "extend.upload", asks: "POST /files/upload", act: upload },
-    { call: "extend.files", asks: "GET /files", act: listFiles },
-    { call: "extend.file", asks: "GET /files/:id", act: ({ id }) => withFile(id, wholeFile) },
-    { call: "extend.file", asks: "DELETE /files/:id", act: ({ id }) => withFile(id, removeFile) },
+    ...files.routes,
+    ...endpoints.routes,
     { call: "extend.create", asks: "POST /extract_runs", act: create },
+    { call: "extend.batch", asks: "POST /extract_runs/batch", act: createBatch },
+    { call: "extend.batch-run", asks: "GET /batch_runs/:id", act: ({ id }) => withBatch(id, wholeBatch) },
     { call: "extend.sync", asks: "POST /extract", act: extractNow },
     { call: "extend.list", asks: "GET /extract_runs", act: listRuns },
     { call: "extend.poll", asks: "GET /extract_runs/:id", act: ({ id, fault }) => withRun(id, (run) => look(run, fault)) },
     { call: "extend.cancel", asks: "POST /extract_runs/:id/cancel", act: ({ id }) => withRun(id, cancel) },
     { call: "extend.delete", asks: "DELETE /extract_runs/:id", act: ({ id }) => withRun(id, removeRun) },
     { call: "extend.extractor", asks: "GET /extractors/:id", act: ({ id }) => extractor(id) },
-    { call: "extend.endpoint", asks: "POST /webhook_endpoints", act: addEndpoint },
-    { call: "extend.signed", asks: `GET ${SIGNED}/files/:id`, act: ({ id }) => withFile(id, download) },
     { call: "extend.signed", asks: `GET ${SIGNED}/extract_runs/:id`, act: ({ id }) => withRun(id, whole) },
+    { call: "extend.signed", asks: `GET ${SIGNED}/batch_runs/:id`, act: ({ id }) => withBatch(id, wholeBatch) },
   ];
 
   function route(asked: Asked): Doing | Reply {
@@ -87,47 +85,6 @@ export function createExtendService(options: ExtendOptions): ExtendService {
       if (id !== null) return { call, act: (fault) => act({ ...asked, body, id, fault }) };
     }
     return problem(404, "no such endpoint");
-  }
-
-  /** Node's own reader of multipart/form-data (RFC 7578); what it does not take is no multipart. */
-  async function upload({ headers, body, fault }: Ask): Promise<Reply> {
-    const type = headers["content-type"] ?? "";
-    if (!/^multipart\/form-data\s*;/i.test(type)) return problem(400, "expected Content-Type: multipart/form-data with a boundary");
-    const form = await new Response(body, { headers: { "content-type": type } }).formData().catch(() => null);
-    if (form === null) return problem(400, "the body is not multipart/form-data");
-    const [file, ...more] = form.getAll("file");
-    if (file === undefined || typeof file === "string" || more.length > 0) return problem(422, "file: expected one part with a filename");
-    if (file.name === "") return problem(422, "file: expected a filename");
-    for (const name of form.keys()) if (name !== "file" && name !== "password") return problem(422, `${name}: not a known field`);
-    done.uploads += 1;
-    const stored = { ...summaryOf(add(file.name, new Uint8Array(await file.arrayBuffer()))), presignedUrl: null, contents: null };
-    return ok(fault?.older ? { success: true, file: stored } : stored);
-  }
-
-  function add(name: string, bytes: Uint8Array): StoredFile {
-    return files.add({ id: newId("file"), name, createdAt: clock.now(), bytes });
-  }
-
-  function listFiles({ query, fault }: Ask): Reply {
-    const list = readFileList(query);
-    if (typeof list === "string") return problem(422, list);
-    const found = files.all().filter(({ name }) => !fault?.empty && name.includes(list.nameContains ?? ""));
-    const page = pageOf(found.map(summaryOf), list);
-    return typeof page === "string" ? problem(422, page) : ok(page);
-  }
-
-  function wholeFile(file: StoredFile): Reply {
-    const presignedUrl = signer.sign(`${SIGNED}/files/${file.id}`, FILE_URL_MS);
-    return ok({ ...summaryOf(file), presignedUrl, contents: null });
-  }
-
-  function download({ bytes }: StoredFile): Reply {
-    return { status: 200, headers: { "content-type": "application/octet-stream" }, body: bytes ?? "" };
-  }
-
-  function removeFile(file: StoredFile): Reply {
-    files.remove(file);
-    return ok({ id: file.id });
   }
 
   function create({ body, fault }: Ask): Reply | Promise<Reply> {
@@ -148,20 +105,46 @@ export function createExtendService(options: ExtendOptions): ExtendService {
     if (json === undefined) return problem(400, "the body is not JSON");
     const request = readRun(json, how);
     if (typeof request === "string") return problem(422, request);
+    const objection = objectionTo(request);
+    if (objection !== null) return objection;
+    const run = begin(request, { pace: how === "sync" ? AT_ONCE : pace, batchId: null, fault });
+    if (endpoints.any()) announcer.run(run);
+    return run;
+  }
+
+  /** GUESS: one file or extractor that is not there, and none of the batch is begun. */
+  async function createBatch({ body, fault }: Ask): Promise<Reply> {
+    const json = parsed(body);
+    if (json === undefined) return problem(400, "the body is not JSON");
+    const requests = readBatch(json);
+    if (typeof requests === "string") return problem(422, requests);
+    for (const request of requests) {
+      const objection = objectionTo(request);
+      if (objection !== null) return objection;
+    }
+    const batchId = newBatchId();
+    const batch = batches.add(
+      batchId,
+      requests.map((request) => begin(request, { pace, batchId, fault })),
+    );
+    if (endpoints.any()) announcer.batch(batch);
+    return wholeBatch(batch);
+  }
+
+  function objectionTo(request: RunRequest): Reply | null {
     if (request.extractor !== undefined && !isExtractorId(request.extractor.id)) return problem(404, "no such extractor");
-    const inputs = inputsOf(request).map((input) => ("url" in input ? null : storedFile(input)));
-    if (inputs.includes("missing")) return problem(404, "no such file");
-    const stored = inputs.filter((file) => file !== null && file !== "missing");
+    const areThere = inputsOf(request).every((input) => !("id" in input) || files.get(input.id) !== null);
+    return areThere ? null : problem(404, "no such file");
+  }
+
+  function begin(request: RunRequest, how: Pick<Run, "pace" | "batchId"> & { readonly fault: FaultNow | null }): Run {
+    const { pace, batchId, fault } = how;
+    const stored = inputsOf(request).map(storedFile);
+    const found = stored.filter((file) => file !== null);
+    const unfetched = found.length < stored.length;
     done.runs += 1;
-    const run = runs.add({
-      request,
-      files: stored,
-      unfetched: inputs.includes(null),
-      failureReason: fault?.failureReason ?? null,
-      pace: how === "sync" ? AT_ONCE : pace,
-    });
+    const run = runs.add({ request, batchId, files: found, unfetched, failureReason: fault?.failureReason ?? null, pace });
     review(run, fault);
-    if (webhooks.wanted()) void announce(run);
     return run;
   }
 
@@ -169,22 +152,26 @@ export function createExtendService(options: ExtendOptions): ExtendService {
     if (fault?.reviewed) run.review = { edits: fault.reviewed, atMs: clock.now().getTime() };
   }
 
-  function storedFile(input: Exclude<FileInput, { url: string }>): StoredFile | "missing" {
-    if ("text" in input) return add(input.name ?? "text.txt", Buffer.from(input.text));
-    return files.get(input.id) ?? "missing";
+  /** Null for a URL: nothing is fetched here. */
+  function storedFile(input: FileInput): StoredFile | null {
+    if ("url" in input) return null;
+    return "text" in input ? files.add(input.name ?? "text.txt", Buffer.from(input.text)) : files.get(input.id);
   }
 
   async function listRuns({ query, fault }: Ask): Promise<Reply> {
     const list = readRunList(query);
     if (typeof list === "string") return problem(422, list);
     done.lists += 1;
+    const untilMs = clock.now().getTime() - (fault?.lagMs ?? 0);
     const found = [];
     for (const run of fault?.empty ? [] : runs.all()) {
+      if (run.createdMs > untilMs) continue;
       const short = shortRun(run, await runs.standing(run));
       if (list.status !== undefined && short.status !== list.status) continue;
       if (list.extractorId !== undefined && short.extractor?.id !== list.extractorId) continue;
-      // Every run here was made through the API, by itself.
-      if (list.batchId !== undefined || list.sourceId !== undefined || (list.source ?? "API") !== "API") continue;
+      if (list.batchId !== undefined && run.batchId !== list.batchId) continue;
+      // Every run here was made through the API.
+      if (list.sourceId !== undefined || (list.source ?? "API") !== "API") continue;
       // GUESS: nothing says that the names within a package are looked at, so nobody shall depend on it.
       if (list.fileNameContains !== undefined && !short.file?.name.includes(list.fileNameContains)) continue;
       found.push(short);
@@ -218,35 +205,13 @@ export function createExtendService(options: ExtendOptions): ExtendService {
     return isExtractorId(id) ? ok(extractorOf(id)) : problem(404, "no such extractor");
   }
 
-  function addEndpoint({ body }: Ask): Reply {
-    const json = parsed(body);
-    if (json === undefined) return problem(400, "the body is not JSON");
-    const request = readEndpoint(json);
-    if (typeof request === "string") return problem(422, request);
-    const reply = ok(webhooks.add(request));
-    for (const run of runs.all()) if (run.ended === null) void announce(run);
-    return reply;
+  async function wholeBatch(batch: Batch): Promise<Reply> {
+    return ok(batchShape(batch, await Promise.all(batch.runs.map(runs.standing))));
   }
 
-  /** Once, when the run is over. There is no event for a cancelled one. */
-  async function announce(run: Run): Promise<void> {
-    if (announced.has(run)) return;
-    announced.add(run);
-    for (let left = 1; left > 0 && !stopping.aborted; left = overMs(run) - clock.now().getTime()) {
-      await clock.sleep(overMs(run) - clock.now().getTime(), stopping);
-    }
-    if (stopping.aborted || run.deleted) return;
-    const standing = await runs.standing(run);
-    if (standing.status !== "PROCESSED" && standing.status !== "FAILED") return;
-    await webhooks.tell(`extract_run.${standing.status.toLowerCase()}`, {
-      json: wholeRun(run, standing),
-      signedUrl: () => signer.sign(`${SIGNED}/extract_runs/${run.id}`, PAYLOAD_URL_MS),
-    });
-  }
-
-  function withFile(id: string, act: (file: StoredFile) => Reply): Reply {
-    const file = files.get(id);
-    return file === null ? problem(404, "no such file") : act(file);
+  function withBatch(id: string, act: (batch: Batch) => Promise<Reply>): Reply | Promise<Reply> {
+    const batch = batches.get(id);
+    return batch === null ? problem(404, "no such batch run") : act(batch);
   }
 
   function withRun(id: string, act: (run: Run) => Reply | Promise<Reply>): Reply | Promise<Reply> {
@@ -260,7 +225,7 @@ export function createExtendService(options: ExtendOptions): ExtendService {
       const credits = run.ended === null ? 0 : (usageOf(run, run.ended)?.totalCredits ?? 0);
       return { id: run.id, key: typeof key === "string" ? key : null, credits };
     });
-    return { ...done, credits: made.reduce((sum, { credits }) => sum + credits, 0), made };
+    return { uploads: files.uploads(), ...done, credits: made.reduce((sum, { credits }) => sum + credits, 0), made };
   }
 
   return { route, problem: (status, message, fault) => problem(status, message, fault ?? {}), counts, close: webhooks.close };
@@ -268,13 +233,4 @@ export function createExtendService(options: ExtendOptions): ExtendService {
 
 function inputsOf({ file, package: packed }: RunRequest): readonly FileInput[] {
   return packed?.files ?? (file === undefined ? [] : [file]);
-}
-
-/** What stands at `:id`, empty where there is none; null when it is not what the route asks for. */
-function idIn(asks: string, asked: string): string | null {
-  const [before = "", after = ""] = asks.split(":id");
-  if (!asks.includes(":id")) return asks === asked ? "" : null;
-  if (!asked.startsWith(before) || !asked.endsWith(after)) return null;
-  const id = asked.slice(before.length, asked.length - after.length);
-  return /^[\w-]+$/.test(id) ? id : null;
 }

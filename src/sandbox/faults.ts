@@ -16,6 +16,8 @@ export const CALLS = [
   "extend.files",
   "extend.file",
   "extend.create",
+  "extend.batch",
+  "extend.batch-run",
   "extend.sync",
   "extend.list",
   "extend.poll",
@@ -23,6 +25,7 @@ export const CALLS = [
   "extend.delete",
   "extend.extractor",
   "extend.endpoint",
+  "extend.subscription",
   "extend.signed",
   /** Not a call made to the sandbox but one it makes: the delivery of an event to an endpoint. */
   "extend.webhook",
@@ -51,6 +54,8 @@ const rule = z.strictObject({
   /** Extend's error code, where the status alone does not say it, and the error as its own clients know it too: `{error: text}`, `{error: {…}}`. */
   code: z.string().min(1).optional(),
   wrapped: z.enum(["text", "object"]).optional(),
+  /** Done, and only then answered with this status: a proxy that had lost its patience. Goes with `retryAfter` and `html` too. */
+  thenStatus: z.int().min(400).max(599).optional(),
   /** The same error, but with status 200; nothing is done. */
   errorIn200: z.literal(true).optional(),
   /** The connection breaks: `before` anything is done, `after` it is done and before the answer, or in the middle of the answer's `body`. */
@@ -62,7 +67,7 @@ const rule = z.strictObject({
   neverEnding: z.literal(true).optional(),
   /** Nothing is done and no answer comes. */
   hang: z.literal(true).optional(),
-  /** `extend.create`, `extend.sync`: the run ends FAILED with this reason, which may be one nobody has heard of. */
+  /** `extend.create`, `extend.batch`, `extend.sync`: the run ends FAILED with this reason, which may be one nobody has heard of. */
   failureReason: z.string().min(1).optional(),
   /** From this call on a person has looked at the row, and the service says how it came to the answer; to be seen when it is `done`. */
   review: review.optional(),
@@ -73,6 +78,8 @@ const rule = z.strictObject({
   older: z.literal(true).optional(),
   /** `extend.list`, `extend.files`: the list does not know anything yet. */
   empty: z.literal(true).optional(),
+  /** `extend.list`, `extend.files`: the list does not know yet what was made within this time. */
+  lagMs: z.int().min(0).optional(),
   /** `extend.webhook`: the event is delivered twice. */
   repeat: z.literal(true).optional(),
 });
@@ -81,12 +88,13 @@ const rule = z.strictObject({
 const ONLY: { readonly [field in keyof z.output<typeof rule>]?: readonly Call[] } = {
   code: CALLS.filter((call) => call.startsWith("extend.")),
   wrapped: CALLS.filter((call) => call.startsWith("extend.")),
-  failureReason: ["extend.create", "extend.sync"],
+  failureReason: ["extend.create", "extend.batch", "extend.sync"],
   review: ["run", "poll", "extract"],
   reasoning: ["run", "poll", "extract"],
   reviewed: ["extend.create", "extend.sync", "extend.poll"],
   older: ["poll", "extract", "extend.upload"],
   empty: ["extend.list", "extend.files"],
+  lagMs: ["extend.list", "extend.files"],
   repeat: ["extend.webhook"],
 };
 

@@ -87,6 +87,9 @@ export async function startSandbox(options: SandboxOptions): Promise<Sandbox> {
     if (fault?.status) return send(response, comeBackLater(ordered(service, fault.status, fault), fault));
     if (fault?.errorIn200) return send(response, { ...ordered(service, 500, fault), status: 200 });
     const reply = await routed.act(fault);
+    if (fault?.thenStatus && reply.status < 400) {
+      return send(response, comeBackLater(ordered(service, fault.thenStatus, fault), fault));
+    }
     if (fault) return sendWrongly(request, response, reply, fault);
     send(response, reply);
   }

@@ -1,7 +1,7 @@
 /** The web server of the daemon: where webhooks come in. Loopback unless its owner says otherwise. */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { asFault, Fault, reasonOf } from "../base/errors.ts";
+import { asFault, Fault, permanent, reasonOf } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 
 export type WebOptions = {
@@ -10,7 +10,7 @@ export type WebOptions = {
   readonly port: number;
   readonly log: Logger;
   readonly routes: readonly Route[];
-  /** How long a request may take to arrive whole; 30 s unless said otherwise. */
+  /** How long a request may take to arrive whole, from when its connection was made; 10 s unless said otherwise. */
   readonly requestMs?: number;
 };
 
@@ -19,19 +19,28 @@ export type Route = {
   readonly method: "GET" | "POST";
   /** Ends in a slash. */
   readonly path: string;
-  readonly answer: (
-    request: { readonly rest: string; readonly headers: IncomingMessage["headers"]; readonly body: Uint8Array },
-    signal: AbortSignal,
-  ) => Promise<Reply>;
+  readonly answer: (request: RouteRequest, signal: AbortSignal) => Promise<Reply>;
+};
+
+export type RouteRequest = {
+  readonly rest: string;
+  readonly headers: IncomingMessage["headers"];
+  /**
+   * Reads the body: not before the route knows that it wants it. Rejects with `web.too-large` beyond 1 MB, by the Content-Length
+   * where there is one; the answer is then 413, whatever the route makes of it.
+   */
+  readonly body: () => Promise<Uint8Array>;
 };
 
 export type Reply = { readonly status: number; readonly json: unknown; readonly headers?: Readonly<Record<string, string>> };
 
 export type Web = { readonly port: number; readonly stop: () => Promise<void> };
 
-/** A webhook that holds a whole run can be large; anything larger comes as a signed data URL. */
-const LARGEST_BODY = 16 * 1024 * 1024;
-const REQUEST_MS = 30_000;
+/** Extend's webhooks are small, or hold a signed URL where their endpoint says so (`payload.format: url`); polling has the rest. */
+const LARGEST_BODY = 1024 * 1024;
+/** Before it is answered nobody is known: few connections, each for a short time. */
+const CONNECTIONS = 32;
+const REQUEST_MS = 10_000;
 
 /** Throws `web.port` when the port cannot be had. */
 export async function startWeb({ host, port, log, routes, requestMs = REQUEST_MS }: WebOptions): Promise<Web> {
@@ -48,10 +57,10 @@ export async function startWeb({ host, port, log, routes, requestMs = REQUEST_MS
         if (!request.destroyed || request.complete) trouble(thrown);
         return { status: 500, json: { error: "billhook could not answer; see its log" } };
       })
-      .then((reply) => send(response, reply))
+      .then((reply) => send(request, response, reply))
       .catch(() => response.destroy());
   });
-  server.maxConnections = 32;
+  server.maxConnections = CONNECTIONS;
   await new Promise<void>((resolve, reject) => {
     server.once("error", (thrown) =>
       reject(
@@ -83,30 +92,46 @@ async function answer(request: IncomingMessage, routes: readonly Route[], signal
   if (route === undefined) {
     return { status: 405, json: { error: "method not allowed" }, headers: { allow: there.map(({ method }) => method).join(", ") } };
   }
-  const body = await bodyOf(request);
-  // The rest of it is not read.
-  if (body === "too large") return { status: 413, json: { error: "the body is too large" }, headers: { connection: "close" } };
-  return route.answer({ rest: path.slice(route.path.length), headers: request.headers, body }, signal);
+  let isTooLarge = false;
+  const body = async () => {
+    const read = await bodyOf(request);
+    isTooLarge = read === null;
+    if (read === null) throw permanent("web.too-large", `the body of a request is longer than ${LARGEST_BODY} bytes`);
+    return read;
+  };
+  try {
+    const reply = await route.answer({ rest: path.slice(route.path.length), headers: request.headers, body }, signal);
+    return isTooLarge ? TOO_LARGE : reply;
+  } catch (thrown) {
+    if (isTooLarge) return TOO_LARGE;
+    throw thrown;
+  }
 }
 
-async function bodyOf(request: IncomingMessage): Promise<Uint8Array | "too large"> {
+const TOO_LARGE: Reply = { status: 413, json: { error: "the body is too large" } };
+
+/** Null as soon as it is known to be too large. */
+async function bodyOf(request: IncomingMessage): Promise<Uint8Array | null> {
+  if (Number(request.headers["content-length"] ?? 0) > LARGEST_BODY) return null;
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     size += chunk.length;
-    if (size > LARGEST_BODY) return "too large";
+    if (size > LARGEST_BODY) return null;
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
 }
 
-function send(response: ServerResponse, { status, json, headers }: Reply): void {
+function send(request: IncomingMessage, response: ServerResponse, { status, json, headers }: Reply): void {
   const body = Buffer.from(`${JSON.stringify(json)}\n`);
   response.writeHead(status, {
     "content-type": "application/json; charset=utf-8",
     "content-length": body.length,
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
+    // What was not read by now never will be.
+    ...(request.complete ? {} : { connection: "close" }),
     ...headers,
   });
   response.end(body);

@@ -1,18 +1,22 @@
-/** Runs one benchmark by name, or all of them: `npm run bench [-- split]`. Figures are printed, never asserted. */
+/** Runs one benchmark by name, or all of them: `npm run bench [-- extract]`. Figures are printed, never asserted. */
 import { spawnSync } from "node:child_process";
-import { readdirSync } from "node:fs";
 
-const here = new URL(".", import.meta.url);
-const all = readdirSync(here)
-  .filter((name) => name.endsWith(".ts") && name !== "bench.ts")
-  .map((name) => name.slice(0, -3));
-const wanted = process.argv.length > 2 ? process.argv.slice(2) : all;
+const ALL: Readonly<Record<string, readonly string[]>> = {
+  split: ["split.ts"],
+  upload: ["upload.ts"],
+  extract: ["memory.ts", "polling.ts"],
+};
+
+const wanted = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(ALL);
 for (const name of wanted) {
-  if (!all.includes(name)) {
-    console.error(`there is no benchmark ${name}; there are: ${all.join(", ")}`);
+  const files = ALL[name];
+  if (files === undefined) {
+    console.error(`there is no benchmark ${name}; there are: ${Object.keys(ALL).join(", ")}`);
     process.exit(2);
   }
   console.log(`# ${name}`);
-  const { status } = spawnSync(process.execPath, [new URL(`${name}.ts`, here).pathname], { stdio: "inherit" });
-  if (status !== 0) process.exitCode = 1;
+  for (const file of files) {
+    const { status } = spawnSync(process.execPath, [new URL(file, import.meta.url).pathname], { stdio: "inherit" });
+    if (status !== 0) process.exitCode = 1;
+  }
 }

@@ -1,4 +1,4 @@
-/** A campaign on money: a service that fails in every way at one call, and a daemon that dies between its effects and their saves. */
+/** A campaign on money: a service that fails in every way at one call, and a daemon that dies before and after its intentions, effects and saves. */
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import Database from "better-sqlite3";

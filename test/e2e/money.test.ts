@@ -10,7 +10,7 @@ const missing = requireDovecot();
 
 type Status = {
   readonly counts: { readonly open: number; readonly held: number };
-  readonly paused: readonly { readonly service: string; readonly why: string }[];
+  readonly paused: readonly { readonly name: string; readonly why: string }[];
   readonly spending: readonly {
     readonly service: string;
     readonly mailbox: string;
@@ -67,7 +67,7 @@ describe.skipIf(missing !== null)(`money at Extend, at the command line${missing
     const daemon = at.start("run");
     await daemon.logged(times("split.done", 2));
     const { paused, stuck, spending } = await statusOf(at);
-    expect(paused).toMatchObject([{ service: "extend", why: expect.stringContaining("OUT_OF_CREDITS") }]);
+    expect(paused).toMatchObject([{ name: "extend", why: expect.stringContaining("OUT_OF_CREDITS") }]);
     expect(stuck).toMatchObject([{ standing: "waiting", faults: [{ code: expect.stringMatching(/^extend\./) }] }]);
     expect(spending).toMatchObject([{ service: "extend", mailbox: "invoices", runs: 1 }]);
     expect((await command(at, "status")).text).toMatch(/paused +extend since .*OUT_OF_CREDITS.*billhook resume extend/);
@@ -93,7 +93,7 @@ describe.skipIf(missing !== null)(`money at Extend, at the command line${missing
     const daemon = at.start("run");
     await daemon.logged((line) => line.event === "extract.halted");
     await daemon.logged(times("split.done", 2));
-    expect(await statusOf(at)).toMatchObject({ paused: [{ service: "extend" }], spending: [], stuck: [{ standing: "waiting" }] });
+    expect(await statusOf(at)).toMatchObject({ paused: [{ name: "extend" }], spending: [], stuck: [{ standing: "waiting" }] });
     expect(await runs(at)).toBe(0);
     expect((await command(at, "resume", "extend")).code).toBe(0);
     await daemon.logged(times("settle.done", 2));
@@ -114,11 +114,11 @@ describe.skipIf(missing !== null)(`money at Extend, at the command line${missing
     expect(await daemon.kill()).toBe(0);
     expect(await at.start("run", "--once").ended).toBe(3);
     expect(await runs(at)).toBe(1);
-    expect((await statusOf(at)).paused).toMatchObject([{ service: "extend", why: "paused by hand" }]);
+    expect((await statusOf(at)).paused).toMatchObject([{ name: "extend", why: "paused by hand" }]);
 
     const wrong = at.start("pause", "other");
     expect(await wrong.ended).toBe(2);
-    expect(wrong.said.join("\n")).toMatch(/no service other; it has extend/);
+    expect(wrong.said.join("\n")).toMatch(/no service and no sink other; it has extend, files/);
 
     expect((await command(at, "resume", "extend")).code).toBe(0);
     expect(await at.start("run", "--once").ended).toBe(0);
@@ -126,11 +126,11 @@ describe.skipIf(missing !== null)(`money at Extend, at the command line${missing
   });
 
   it("`pause` reaches what already waits for its turn: eight orders in line, paused after the first, are one run", async () => {
-    const at = await begin({ more: ["rates: { write: 100, run: 0.1 }"] });
+    const at = await begin({ more: ["rates: { write: 100, run: 0.2 }"] });
     await append(at, 0, 8);
     const daemon = at.start("run");
     await daemon.logged((line) => String(line.note).includes("runId"));
-    // The next turn is ten seconds away; by then the others are decided upon and in line.
+    // The next turn is five seconds away; by then the others are decided upon and in line.
     const decided = new Set<unknown>();
     await daemon.logged((line) => String(line.note).includes("step order") && decided.add(line.message).size === 8);
     const ledger = await openLedger({ directory: at.state, own: false, now: new Date() });
@@ -148,7 +148,7 @@ describe.skipIf(missing !== null)(`money at Extend, at the command line${missing
     await daemon.logged(times("settle.done", 2));
     expect(await daemon.kill()).toBe(0);
     expect(daemon.log.filter(({ event }) => event === "extract.retry" || event === "extract.failed")).toEqual([]);
-    await writeFile(at.config, (await readFile(at.config, "utf8")).replace("run: 0.1", "run: 100"));
+    await writeFile(at.config, (await readFile(at.config, "utf8")).replace("run: 0.2", "run: 100"));
     expect(await at.start("run", "--once").ended).toBe(0);
     expect(await runs(at)).toBe(8);
   });

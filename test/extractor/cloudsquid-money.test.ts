@@ -132,15 +132,15 @@ describe.each(Object.entries(unclear))("%s", (_, behave) => {
 describe.each(Object.entries(steps))("lives that end at %s", (_, { memo, step, perhapsBought, changes }) => {
   test("are as lost answers: one more try, counted; then a person is asked, and a retry goes on afresh", async () => {
     const { extractor, advance } = await service((_, response) => response.destroy(), changes);
-    const first = extractor.blind?.lost(memo);
+    const first = extractor.interrupted?.(memo);
     expect(first).toMatchObject({ is: "going", memo: { step, lost: 1, possiblyTwice: 1, perhapsBought } });
-    const second = extractor.blind?.lost(first?.memo ?? null);
+    const second = extractor.interrupted?.(first?.memo ?? null);
     expect(second).toMatchObject({
       is: "refused",
       memo: { step, possiblyTwice: 1, perhapsBought },
       fault: { code: "cloudsquid.ambiguous", temporary: false },
     });
-    const third = extractor.blind?.lost(second?.memo ?? null);
+    const third = extractor.interrupted?.(second?.memo ?? null);
     expect(third).toMatchObject({ is: "going", memo: { lost: 1, possiblyTwice: 3 } });
     // In whatever order lives end and answers are lost.
     expect(await advance(third?.memo ?? null)).toMatchObject({ is: "refused", fault: { code: "cloudsquid.ambiguous" } });

@@ -2,20 +2,20 @@
 import { expect, it } from "vitest";
 import { Fault, permanent } from "../../src/base/errors.ts";
 import { discreet } from "../../src/extractor/discreet.ts";
-import type { Document, Extractor, Progress } from "../../src/extractor/extractor.ts";
+import type { Document, Extractor } from "../../src/extractor/extractor.ts";
 
 const KEY = "sk_live_sesame";
 const never = new AbortController().signal;
 const document = {} as Document;
 
-function saying(progress: () => Promise<Progress>): Extractor {
+function saying(advance: Extractor["advance"]): Extractor {
   return discreet(
     {
       name: "service",
       grain: "message",
       accepts: () => true,
       buys: () => true,
-      advance: progress,
+      advance,
       probe: async () => {
         throw new Fault("service.unauthorized", `invalid key ${KEY}`, { advice: "check it" });
       },
@@ -54,4 +54,14 @@ it("and an answer is left as it is", async () => {
   const answer = { runId: "run", data: { key: KEY }, credits: null, reasoning: null, review: null, raw: {} };
   const { advance } = saying(async () => ({ is: "answered", memo: {}, answer }));
   expect(await advance(document, null, "key", never)).toEqual({ is: "answered", memo: {}, answer });
+});
+
+it("and what is awaited right before a purchase is passed on", async () => {
+  const told: string[] = [];
+  const { advance } = saying(async (_document, memo, _key, _signal, buying) => {
+    await buying?.();
+    return { is: "going", memo: memo ?? {}, nextAt: new Date(0) };
+  });
+  await advance(document, null, "key", never, async () => void told.push("buying"));
+  expect(told).toEqual(["buying"]);
 });

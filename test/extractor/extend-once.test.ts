@@ -11,8 +11,8 @@ import { extend, never } from "./extend-service.ts";
 
 /** What happens to a call: `done` is whether it took effect. */
 type Mishap = { readonly done: boolean; readonly how: "fine" | "cut" | "html" | 429 | 500 | 503 };
-/** How the process dies after a call of advance(): before or after the memo is saved. */
-type Death = "none" | "before" | "after";
+/** When the process dies in a call of advance(): an order about to be sent, before or after the memo is saved. */
+type Death = "none" | "sending" | "before" | "after";
 type Life = {
   readonly mishaps: readonly Mishap[];
   readonly deaths: readonly Death[];
@@ -30,7 +30,7 @@ const mishap: fc.Arbitrary<Mishap> = fc.oneof(
   { weight: 2, arbitrary: unanswered },
   { weight: 1, arbitrary: fc.record({ done: fc.boolean(), how: fc.constantFrom(500 as const, 503 as const) }) },
 );
-const death = fc.constantFrom<Death>("none", "before", "after");
+const death = fc.constantFrom<Death>("none", "sending", "before", "after");
 const life = (lagMs: fc.Arbitrary<number>, one = mishap): fc.Arbitrary<Life> =>
   fc.record({ mishaps: fc.array(one, { maxLength: 14 }), deaths: fc.array(death, { maxLength: 20 }), lagMs });
 
@@ -74,34 +74,34 @@ async function live({ mishaps: some, deaths, lagMs: lag }: Life): Promise<Progre
   files = 0;
   runs = [];
   let process = extend(server.url, { clock, http }, {});
-  let lives = 1;
-  let saved: { readonly memo: Memo | null; readonly begunBy: number | null } = { memo: null, begunBy: null };
+  let saved: { readonly memo: Memo | null; readonly begun: boolean } = { memo: null, begun: false };
   for (let call = 0; call < 200; call += 1) {
-    const { memo, begunBy } = saved;
-    const buys = process.blind?.buys(memo) === true;
-    const inherited = buys && begunBy !== null && begunBy !== lives;
-    // As the pipeline does: the intention is saved before the order is sent.
-    if (buys && !inherited) saved = { memo, begunBy: lives };
-    const progress = inherited
-      ? process.blind?.lost(memo)
-      : await process.advance(document, memo, "the key", never).catch((thrown: unknown) => {
+    const { memo, begun } = saved;
+    const death = deaths[call] ?? "none";
+    const dead = new Error("the process is gone");
+    const buying = async () => {
+      saved = { memo, begun: true };
+      if (death === "sending") throw dead;
+    };
+    const progress = begun
+      ? process.interrupted?.(memo)
+      : await process.advance(document, memo, "the key", never, buying).catch((thrown: unknown) => {
+          if (thrown === dead) return null;
           if (thrown instanceof Fault && thrown.temporary) return thrown;
           throw thrown;
         });
     if (progress === undefined) throw new Error("unreachable");
-    if (deaths[call] !== "before") {
+    if (death !== "before" && progress !== null) {
       if (progress instanceof Fault) {
-        saved = { memo, begunBy: null };
+        saved = { memo, begun: false };
         clock.set(new Date(Math.max(progress.retryAt?.getTime() ?? 0, clock.now().getTime() + 30_000)));
       } else if (progress.is !== "going") return progress;
       else {
-        saved = { memo: JSON.parse(JSON.stringify(progress.memo)) as Memo, begunBy: null };
+        saved = { memo: JSON.parse(JSON.stringify(progress.memo)) as Memo, begun: false };
         clock.set(new Date(Math.max(progress.nextAt.getTime(), clock.now().getTime())));
       }
     }
-    if ((deaths[call] ?? "none") === "none") continue;
-    process = extend(server.url, { clock, http }, {});
-    lives += 1;
+    if (death !== "none") process = extend(server.url, { clock, http }, {});
   }
   throw new Error("200 calls were not enough");
 }

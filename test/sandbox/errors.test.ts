@@ -51,6 +51,7 @@ const cloudsquid: readonly Row[] = [
   ["500", upload, 500, said, { call: "upload", status: 500 }],
   ["503 with Retry-After", upload, 503, said, { call: "upload", status: 503, retryAfter: 3 }],
   ["a proxy's 502", upload, 502, {}, { call: "upload", status: 502, html: true }],
+  ["a proxy's 504 for what was done", upload, 504, {}, { call: "upload", thenStatus: 504, html: true }],
   ["an error under 200", upload, 200, said, { call: "upload", errorIn200: true }],
   ["what cannot be read, at once", ["POST", `${TABLE}/extract`, unreadable], 200, { status: "error", data: {} }],
   ["the same in the older shape", ["POST", `${TABLE}/extract`, unreadable], 200, { data: {} }, { call: "extract", older: true }],

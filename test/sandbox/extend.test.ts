@@ -358,6 +358,35 @@ describe("faults on order", () => {
     expect(sandbox.counts().extend.runs).toBe(runs);
   });
 
+  test.each([408, 425, 500, 503])("done, and then answered %i; what is refused stays refused", async (status) => {
+    sandbox.faults.add({ call: "extend.create", thenStatus: status, retryAfter: 7, times: 2 });
+    const answer = await ask("POST", "/extract_runs", { file: { text: UBL } });
+    expect(answer.status).toBe(status);
+    expect(answer.json).toMatchObject({ code: expect.any(String), retryable: status >= 500 });
+    expect(answer.headers.get("retry-after")).toBe("7");
+    expect(sandbox.counts().extend.runs).toBe(1);
+    expect((await ask("POST", "/extract_runs", {})).status).toBe(422);
+    expect(sandbox.counts().extend.runs).toBe(1);
+  });
+
+  test("a list that lags does not know yet what is younger than its lag, for as many calls as ordered", async () => {
+    const [run, file] = [await create({ file: { text: UBL } }), await upload()];
+    for (const [call, path, id] of [
+      ["extend.list", "/extract_runs", run.id],
+      ["extend.files", "/files?nameContains=invoice", file.id],
+    ] as const) {
+      sandbox.faults.add({ call, lagMs: 5_000, times: 3 });
+      const seen = async () => (await ask("GET", path)).json.data as Json[];
+      expect(await seen()).toEqual([]);
+      clock.pass(4_999);
+      expect(await seen()).toEqual([]);
+      clock.pass(1);
+      expect(await seen()).toMatchObject([{ id }]);
+      clock.pass(-5_000);
+      expect(await seen()).toMatchObject([{ id }]);
+    }
+  });
+
   test("a reason to fail, also one nobody has heard of; a list that does not know yet", async () => {
     for (const failureReason of ["OUT_OF_CREDITS", "PARSING_ERROR", "NEVER_HEARD_OF"]) {
       sandbox.faults.add({ call: "extend.create", failureReason });

@@ -224,6 +224,7 @@ describe("faults on order", () => {
       { call: "upload", review: { approved: true } },
       { call: "run", older: true },
       { call: "poll", failureReason: "ABORTED" },
+      { call: "extend.poll", lagMs: 1 },
     ];
     for (const rule of [{}, { call: "upload", cut: "twice" }, { call: "upload", sttus: 500 }, "[", 7, ...unfit]) {
       expect((await ask("POST", "/_sandbox/faults", rule)).status).toBe(400);

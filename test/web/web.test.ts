@@ -10,7 +10,15 @@ type Line = { readonly name: string; readonly fields: Fields | undefined };
 const echo: Route = {
   method: "POST",
   path: "/echo/",
-  answer: async ({ rest, body }) => ({ status: 200, json: { rest, bytes: body.length } }),
+  answer: async ({ rest, body }) => ({ status: 200, json: { rest, bytes: (await body()).length } }),
+};
+/** Refuses everybody, whatever they may have to say. */
+const shut: Route = { method: "POST", path: "/shut/", answer: async () => ({ status: 401, json: { error: "not genuine" } }) };
+/** Takes what goes wrong with a body for an answer of its own. */
+const bold: Route = {
+  method: "POST",
+  path: "/bold/",
+  answer: async ({ body }) => ({ status: 401, json: { read: await body().catch((thrown: { code: string }) => thrown.code) } }),
 };
 const broken: Route = {
   method: "POST",
@@ -24,7 +32,7 @@ const MB = 1024 * 1024;
 async function stage(options: Partial<WebOptions> = {}) {
   const lines: Line[] = [];
   const log: Logger = { event: (_level, name, fields) => void lines.push({ name, fields }) };
-  const web = await startWeb({ host: "127.0.0.1", port: 0, log, routes: [echo, broken], ...options });
+  const web = await startWeb({ host: "127.0.0.1", port: 0, log, routes: [echo, broken, shut, bold], ...options });
   onTestFinished(web.stop);
   return { web, lines, url: `http://127.0.0.1:${web.port}` };
 }
@@ -79,30 +87,36 @@ describe("a request", () => {
 });
 
 describe("a body", () => {
-  test("of 16 MB is taken", async () => {
+  test("of 1 MB is taken", async () => {
     const { url } = await stage();
-    const answer = await fetch(`${url}/echo/`, { method: "POST", body: Buffer.alloc(16 * MB) });
-    expect(await answer.json()).toMatchObject({ bytes: 16 * MB });
+    const answer = await fetch(`${url}/echo/`, { method: "POST", body: Buffer.alloc(MB) });
+    expect(await answer.json()).toMatchObject({ bytes: MB });
   });
 
-  test("of more is told 413 and not read to its end", async () => {
+  test.each(["echo", "bold"])("announced as longer is told 413 before a byte of it is sent (/%s/)", async (route) => {
+    const { web, lines } = await stage();
+    const { closed } = raw(web.port, `POST /${route}/ HTTP/1.1\r\nHost: x\r\nContent-Length: ${MB + 1}\r\n\r\n`);
+    expect(await closed).toMatch(/^HTTP\/1.1 413 .*connection: close/is);
+    expect(lines).toEqual([]);
+  });
+
+  test("that turns out to be longer is told 413 and not read to its end", async () => {
     const { web, lines } = await stage();
     const { socket, closed } = raw(web.port, "POST /echo/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
-    const chunk = Buffer.concat([Buffer.from(`${MB.toString(16)}\r\n`), Buffer.alloc(MB), Buffer.from("\r\n")]);
-    let told = "";
-    const answered = new Promise<void>((resolve) => {
-      socket.on("data", (text: string) => {
-        told += text;
-        resolve();
-      });
-    });
-    // One megabyte more than is taken; a client that goes on for ever would get no further.
-    for (let sent = 0; sent < 17; sent += 1) socket.write(chunk);
-    await answered;
-    expect(told).toMatch(/^HTTP\/1.1 413 /);
-    expect(told).toMatch(/connection: close/i);
-    await closed;
+    const half = MB / 2;
+    const chunk = Buffer.concat([Buffer.from(`${half.toString(16)}\r\n`), Buffer.alloc(half), Buffer.from("\r\n")]);
+    // A client that goes on for ever would get no further.
+    for (let sent = 0; sent < 3; sent += 1) socket.write(chunk);
+    expect(await closed).toMatch(/^HTTP\/1.1 413 .*connection: close/is);
     expect(lines).toEqual([]);
+  });
+
+  test("nobody wants is not waited for: the route answers by the headers, and the connection ends", async () => {
+    const { web } = await stage({ requestMs: 60_000 });
+    for (const body of [`Content-Length: ${MB}`, "Transfer-Encoding: chunked"]) {
+      const { closed } = raw(web.port, `POST /shut/ HTTP/1.1\r\nHost: x\r\n${body}\r\n\r\n`);
+      expect(await closed).toMatch(/^HTTP\/1.1 401 .*connection: close/is);
+    }
   });
 
   test("that never ends is cut off, slow as it may come", async () => {
@@ -130,6 +144,25 @@ describe("a body", () => {
     await closed;
     expect((await fetch(`${url}/echo/`, { method: "POST", body: "" })).status).toBe(200);
     expect(lines).toEqual([]);
+  });
+});
+
+describe("connections", () => {
+  test("that say nothing are cut off, each for itself", async () => {
+    const { web, url } = await stage({ requestMs: 200 });
+    const { closed } = raw(web.port, "");
+    expect(await closed).toMatch(/^(HTTP\/1.1 408 |$)/);
+    expect((await fetch(`${url}/echo/`, { method: "POST", body: "" })).status).toBe(200);
+  });
+
+  test("beyond 32 at once are not taken; there is room again when one ends", async () => {
+    const { web } = await stage({ requestMs: 60_000 });
+    const held = Array.from({ length: 32 }, () => raw(web.port, "POST /echo/ HTTP/1.1\r\n"));
+    await Promise.all(held.map(({ socket }) => once(socket, "connect")));
+    const request = "POST /echo/ HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    expect(await raw(web.port, request).closed).toBe("");
+    held[0]?.socket.destroy();
+    await expect.poll(() => raw(web.port, request).closed).toMatch(/^HTTP\/1.1 200 /);
   });
 });
 

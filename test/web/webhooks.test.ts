@@ -168,8 +168,32 @@ describe("a webhook", () => {
       expect(await post(body, headers)).toEqual([401, { error: "not genuine" }]);
     }
     expect(await due(works, clock.now())).toEqual([]);
-    expect(said.map(({ name, fields }) => [name, fields.fault])).toEqual(Array(3).fill(["webhook.refused", "extend.webhook"]));
+    expect(said.map(({ name, fields }) => [name, fields.fault])).toEqual([["webhook.refused", "extend.webhook"]]);
     expect(await post(body)).toEqual([200, { heard: "due" }]);
+  });
+
+  test("that is refused is one line a minute, with how many were left out before it", async () => {
+    const { clock, post, said } = await stage();
+    const counts = () => said.map(({ level, fields }) => [level, fields.leftOut]);
+    for (let n = 0; n < 5; n += 1) await post("{}", {});
+    expect(counts()).toEqual([["warn", undefined]]);
+    clock.pass(60_000);
+    await post("{}", {});
+    await post("{}", {});
+    expect(counts().slice(1)).toEqual([["warn", 4]]);
+    // Set back by an hour, it is not silent for an hour.
+    clock.pass(-3_600_000);
+    await post("{}", {});
+    expect(counts().slice(2)).toEqual([["warn", 1]]);
+  });
+
+  test("of more than 1 MB is not heard, genuine as it may be", async () => {
+    const { works, clock, post } = await stage();
+    const large = event("e1", "exr_1").replace("}}", `,"more":"${"x".repeat(1024 * 1024)}"}}`);
+    // It is answered 413 and cut off; which of the two the client sees first is chance.
+    expect(await post(large).catch(() => [413])).toMatchObject({ 0: 413 });
+    expect(await due(works, clock.now())).toEqual([]);
+    expect(await post(event("e1", "exr_1"))).toEqual([200, { heard: "due" }]);
   });
 
   test("whose payload cannot be had now is 503: the service sends it again", async () => {
@@ -191,10 +215,11 @@ describe("a webhook", () => {
   });
 
   test("leaves nothing of its body and no secret in the log", async () => {
-    const { post, signatureOf, said } = await stage();
+    const { clock, post, signatureOf, said } = await stage();
     const body = event("e1", "exr_1");
     await post(body);
     await post(body, signatureOf(body, "wss_other"));
+    clock.pass(60_000);
     await post("DE90999000100000147001 is no JSON");
     expect(said).toHaveLength(3);
     const logged = JSON.stringify(said);
