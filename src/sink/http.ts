@@ -47,7 +47,7 @@ export type HttpSinkDeps = {
 const ANSWER_BYTES = 64 * 1024;
 
 /**
- * Delivered is what is answered with 2xx. Every try carries the delivery's key as `webhook-id` and `idempotency-key`, and the same body,
+ * Delivered is what is answered with 2xx. Every try carries the delivery's key as `idempotency-key` and, without full stops, as `webhook-id`, and the same body,
  * so that a repetition after a lost answer can be told. The timestamp is that of the try.
  *
  * Throws permanent Faults `config.url`, `config.header`, `config.auth`, `config.secret` and those of `render`.
@@ -72,13 +72,14 @@ export function createHttpSink(options: HttpSinkOptions, { clock, http, render }
     const { contentType, body } = format === "json" ? { contentType: "application/json", body: json } : formWith(json, delivery, options);
     const own = Object.entries(words.headers).map(([field, value]) => [field.toLowerCase(), fieldValue(value)] as const);
     const timestamp = String(Math.floor(clock.now().getTime() / 1_000));
-    const signature = await signatureOf(keys, key, timestamp, body, signal);
+    const id = webhookIdOf(key);
+    const signature = await signatureOf(keys, id, timestamp, body, signal);
     const headers = {
       "content-type": contentType,
       ...Object.fromEntries(own.filter(([, value]) => value !== "")),
       ...(authorization === null ? {} : { authorization }),
       "idempotency-key": key,
-      "webhook-id": key,
+      "webhook-id": id,
       "webhook-timestamp": timestamp,
       ...(signature === null ? {} : { "webhook-signature": signature }),
     };
@@ -95,6 +96,11 @@ export function createHttpSink(options: HttpSinkOptions, { clock, http, render }
   };
 
   return { name, deliver, probe, destination: () => place };
+}
+
+/** Standard Webhooks signs `id.timestamp.body`: an id with full stops would be read in more than one way. */
+function webhookIdOf(key: string): string {
+  return key.replaceAll(".", "_");
 }
 
 /** Without the query, which may hold a key. */

@@ -211,7 +211,7 @@ describe("a receiver", () => {
     receiver.behave("takes it");
     await drain(works, clock);
     const asked = new Set(receiver.asked.slice(0, tries).map((headers) => headers["webhook-id"]));
-    const taken = receiver.taken.map(({ id }) => id);
+    const taken = receiver.taken.map(({ headers }) => headers["webhook-id"]);
     expect(new Set(taken).size).toBe(taken.length);
     // While the first of a message is not there, those after it are not tried.
     expect(asked.size).toBe(messages.length);

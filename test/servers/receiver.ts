@@ -107,7 +107,7 @@ export async function startReceiver({ tls, secrets = [], answer }: Options = {})
   async function take(request: IncomingMessage): Promise<Taken> {
     const body = await bytesOf(request);
     for (const secret of secrets) verify(secret, request.headers, body);
-    const one = { id: String(request.headers["webhook-id"]), headers: request.headers, path: request.url ?? "", body };
+    const one = { id: String(request.headers["idempotency-key"]), headers: request.headers, path: request.url ?? "", body };
     taken.push(one);
     return one;
   }
