@@ -90,7 +90,7 @@ export async function openSpool(directory: string): Promise<Spool> {
         "restore the spool from a backup, or let the mailbox give the message again",
       );
     }
-    yield* createReadStream(file, { highWaterMark: 256 * 1024 }) as AsyncIterable<Uint8Array>;
+    yield* createReadStream(file, { highWaterMark: 16 * 1024 }) as AsyncIterable<Uint8Array>;
   }
 
   return {
