@@ -95,6 +95,18 @@ function program(terminal: Terminal, ended: (code: number) => void): Command {
     );
 
   billhook
+    .command("explain [file]")
+    .description("what would become of a mail and why: rules, parts sent, runs paid, deliveries; touches nothing")
+    .option(...CONFIG)
+    .option("--uid <number>", "a message of a mailbox instead of a file, by its UID")
+    .option("--mailbox <name>", "the mailbox it is in, or is taken to be in")
+    .option("--json", "one JSON object", false)
+    .action(async (file: string | undefined, options: { config: string; uid?: string; mailbox?: string; json: boolean }) => {
+      const { uid = null, mailbox = null, config, json } = options;
+      ended(await (await import("./explain.ts")).explain({ config, json, file: file ?? null, uid, mailbox }, terminal));
+    });
+
+  billhook
     .command("sandbox")
     .description("serve both extraction services' contracts on loopback, reading e-invoices for real: to try a configuration")
     .option("--port <number>", "port to listen on; 0 picks a free one", wholeNumber, 8787)

@@ -5,6 +5,7 @@ import { EXIT, reasonOf } from "../base/errors.ts";
 import { type Address, type Keep, type Part, type Split, typeOf } from "../message/message.ts";
 import { parse } from "../message/parse.ts";
 import { HEAD_BYTES } from "../message/sniff.ts";
+import { visible } from "./visible.ts";
 
 /** Prints each file in turn; one that cannot be read is said so and the others go on. Gives the exit code. */
 export async function split(files: readonly string[], options: { readonly json: boolean }, out: (line: string) => void): Promise<number> {
@@ -24,7 +25,7 @@ export async function split(files: readonly string[], options: { readonly json: 
 }
 
 /** Looking into a message leaves nothing behind: the bytes are hashed and forgotten, those of forwarded mails are read on the way. */
-const measure: Keep = async (bytes) => {
+export const measure: Keep = async (bytes) => {
   const hash = createHash("sha256");
   const first: Uint8Array[] = [];
   let size = 0;
@@ -69,9 +70,4 @@ function branchesOf(parts: readonly Part[], parent: string | null, indent: strin
     const line = `${indent}${last ? "└─" : "├─"} ${part.id}  ${name}${type}  ${part.size} bytes`;
     return [line, ...branchesOf(parts, part.id, `${indent}${last ? "   " : "│  "}`)];
   });
-}
-
-/** A message must not steer the terminal it is shown on: control and format characters become visible. */
-function visible(line: string): string {
-  return line.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`);
 }

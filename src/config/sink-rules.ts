@@ -1,7 +1,7 @@
 /** What must hold between the keys of one sink. Pure. */
 
 import { isIP } from "node:net";
-import { isPrivate } from "../base/network.ts";
+import { isPrivate } from "../http/network.ts";
 import { type Broken, isLoopback, plaintextRule, retryRules, tlsRules } from "./broken.ts";
 import type { File, Http, Sink, Smtp } from "./sink.ts";
 

@@ -1,6 +1,6 @@
 /** What a response of Cloudsquid means: an answer, a refusal, or a temporary fault; statuses it does not document are judged by RFC 9110. */
 import { Fault, permanent } from "../base/errors.ts";
-import { type HttpResponse, retryAfter } from "../base/http.ts";
+import { type HttpResponse, retryAfter } from "../http/http.ts";
 import type { Answer } from "./extractor.ts";
 import { isStructured, type JsonObject, object, parsedObject, shortText } from "./json.ts";
 

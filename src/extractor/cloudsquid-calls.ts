@@ -1,7 +1,7 @@
 /** Cloudsquid's calls: paths, headers, bodies, and what each answer must hold; only `advance` knows in which order they come. */
 import type { Clock } from "../base/clock.ts";
 import { Fault } from "../base/errors.ts";
-import type { Http, HttpBody, HttpRequest, HttpResponse } from "../base/http.ts";
+import type { Http, HttpBody, HttpRequest, HttpResponse } from "../http/http.ts";
 import { type Judged, judge, type Row, readRow, unexpected } from "./cloudsquid-answer.ts";
 import type { Buying } from "./extractor.ts";
 import { idOf, type JsonObject, object } from "./json.ts";

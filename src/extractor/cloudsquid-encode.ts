@@ -57,6 +57,18 @@ export function leftOut(document: Document, encoding: Encoding, multipart: Multi
   return sort(document, encoding === "attachments" ? "none" : multipart.body, unsupported).left;
 }
 
+/** The parts that do go along, in that order, and their types as the service is told them. */
+export function submittedAs(
+  document: Document,
+  encoding: Encoding,
+  multipart: MultipartOptions,
+  unsupported: Unsupported = "map",
+): readonly { readonly part: string; readonly as: string }[] {
+  if (encoding === "rfc822" || encoding === "uri") return [{ part: document.raw.id, as: "message/rfc822" }];
+  const { sent } = sort(document, encoding === "attachments" ? "none" : multipart.body, unsupported);
+  return sent.map(({ piece, type }) => ({ part: piece.id, as: type }));
+}
+
 /** The same for the same message, and nothing of the mail can be read in it: by it a person finds a row, and a file again. */
 export function tokenOf(document: Document): string {
   return document.message.slice(0, 16);

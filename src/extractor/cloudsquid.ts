@@ -1,35 +1,31 @@
 /** Cloudsquid's runs: upload, start, poll, or all at once for a small document; one remote effect a call, its id saved before the next. */
 import type { Clock } from "../base/clock.ts";
 import { Fault, permanent } from "../base/errors.ts";
-import type { Http, HttpBody } from "../base/http.ts";
+import type { Http, HttpBody } from "../http/http.ts";
 import { answerOf, empty, failed, type Row } from "./cloudsquid-answer.ts";
 import { type CallOptions, createCalls, type Effect } from "./cloudsquid-calls.ts";
-import { byUrl, type Encoding, encode, leftOut, type MultipartOptions, tokenOf } from "./cloudsquid-encode.ts";
-import { submittedType, type Unsupported } from "./cloudsquid-media.ts";
+import { byUrl, tokenOf } from "./cloudsquid-encode.ts";
+import { submittedType } from "./cloudsquid-media.ts";
+import { type PlanOptions, planOf, submissionFor } from "./cloudsquid-plan.ts";
 import { carried, type Running, type State, type Stored, stateOf, type Unsent, type Uploaded } from "./cloudsquid-state.ts";
 import type { Buying, Document, Extractor, Progress } from "./extractor.ts";
-import { idOf, shortText } from "./json.ts";
+import { idOf } from "./json.ts";
 import { type Polling, pollWaitMs } from "./polling.ts";
 
-export type CloudsquidOptions = CallOptions & {
-  readonly encoding: Encoding;
-  readonly multipart: MultipartOptions;
-  /** What happens to a part whose type is not on the service's list; `map` unless said otherwise. */
-  readonly unsupported?: Unsupported;
-  /**
-   * `sync` sends a document of up to `syncMaxBytes` in one call that blocks until it is read; the client's deadline must allow for that
-   * (the service advises it for what takes less than 60 s). Everything else, and all of it by default, is uploaded, started and polled.
-   */
-  readonly mode?: "async" | "sync";
-  readonly syncMaxBytes?: number;
-  /** Only a run that is started by itself can be asked for this, so it rules out `sync`. It does not reach what `uri` stores. */
-  readonly zeroRetention: boolean;
-  /** Largest submission, in bytes before base64. */
-  readonly maxBytes: number;
-  readonly poll: Polling;
-  /** How long a run may stay in a state, from when it was first seen there. */
-  readonly deadlines: { readonly pendingMs: number; readonly runningMs: number };
-};
+export type CloudsquidOptions = CallOptions &
+  PlanOptions & {
+    /**
+     * `sync` sends a document of up to `syncMaxBytes` in one call that blocks until it is read; the client's deadline must allow for that
+     * (the service advises it for what takes less than 60 s). Everything else, and all of it by default, is uploaded, started and polled.
+     */
+    readonly mode?: "async" | "sync";
+    readonly syncMaxBytes?: number;
+    /** Only a run that is started by itself can be asked for this, so it rules out `sync`. It does not reach what `uri` stores. */
+    readonly zeroRetention: boolean;
+    readonly poll: Polling;
+    /** How long a run may stay in a state, from when it was first seen there. */
+    readonly deadlines: { readonly pendingMs: number; readonly runningMs: number };
+  };
 
 type Sending = Unsent | Stored | Uploaded;
 type Unmade = Exclude<Effect<unknown>, { is: "made" }>;
@@ -69,29 +65,10 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
   }
 
   async function begin(document: Document, unsent: Unsent, signal: AbortSignal, buying?: Buying): Promise<Progress> {
-    const left = leftOut(document, options.encoding, options.multipart, unsupported);
-    const state: Unsent = { ...unsent, skipped: left.map((part) => part.id) };
-    if (unsupported === "refuse" && left.length > 0) {
-      const parts = left.slice(0, 10).map((part) => `${part.id} (${shortText(part.contentType, 60) ?? "no type"})`);
-      const fault = permanent(
-        "cloudsquid.unsupported",
-        `${options.name}: ${left.length} parts are of no type the service takes: ${parts.join(", ")}${left.length > 10 ? ", …" : ""}`,
-        "set `unsupported` to map or skip to send the others, then run `billhook retry`",
-      );
-      return refused(state, fault);
-    }
-    const body = encode(document, options.encoding, options.multipart, unsupported);
-    if (body === null) {
-      return refused(state, permanent("cloudsquid.nothing-to-send", `${options.name}: no part is of a type the service takes`));
-    }
-    if (body.size > options.maxBytes) {
-      const fault = permanent(
-        "cloudsquid.too-large",
-        `${options.name}: the submission is ${body.size} bytes long, the limit is ${options.maxBytes}`,
-        "raise maxBytes of the service if it takes more, then run `billhook retry`",
-      );
-      return refused(state, fault);
-    }
+    const plan = planOf(document, options);
+    const state: Unsent = { ...unsent, skipped: plan.left.map((part) => part.id) };
+    if (plan.is === "refused") return refused(state, plan.fault);
+    const body = plan.upload;
     if (options.encoding !== "uri") return submit(state, body, body.size, signal, buying);
     const stored = await calls.store(pathOf(document), body, signal);
     if (stored.is !== "made") return { ...stored, memo: state };
@@ -214,6 +191,7 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
     // What is to be refused has to become a document first; a mail's parts go by themselves.
     accepts: (contentType, filename) =>
       submittedType(contentType, filename, unsupported) !== null || (unsupported === "refuse" && !/^message\/rfc822\b/i.test(contentType)),
+    plan: (document) => submissionFor(document, options),
     advance: async (document, memo, _key, signal, buying) => {
       const state = putBack(stateOf(memo));
       // The one try that is left is not spent on a service that is down: it has to answer a question first.

@@ -1,6 +1,6 @@
 /** What a response of Extend means: an answer, a refusal, an account at its end, an answer lost, or a temporary fault. */
 import { Fault, permanent } from "../base/errors.ts";
-import { type HttpResponse, retryAfter } from "../base/http.ts";
+import { type HttpResponse, retryAfter } from "../http/http.ts";
 import { type JsonObject, object, parsedObject, shortText } from "./json.ts";
 
 export type Judged =

@@ -1,9 +1,9 @@
 /** The calls to Extend's API (version 2026-02-09) that an extraction is made of. */
 import type { Clock } from "../base/clock.ts";
 import { Fault } from "../base/errors.ts";
-import type { Http, HttpBody, HttpRequest } from "../base/http.ts";
+import type { Http, HttpBody, HttpRequest } from "../http/http.ts";
 import { type Judged, judge, unexpected } from "./extend-answer.ts";
-import { formOf, type NamedFile } from "./extend-files.ts";
+import { fileForm, type NamedFile } from "./extend-files.ts";
 import { idIfOurs } from "./extend-run.ts";
 import type { Buying } from "./extractor.ts";
 import { type JsonObject, object } from "./json.ts";
@@ -120,7 +120,7 @@ export function createApi(options: ApiOptions, deps: { readonly clock: Clock; re
     find,
     place,
     upload: (file, signal) => {
-      const form = formOf(file);
+      const form = fileForm(file);
       return ask("POST", "/files/upload", signal, { body: form, type: form.contentType, category: "write" });
     },
   };

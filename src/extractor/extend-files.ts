@@ -1,5 +1,7 @@
 /** What of a mail is uploaded to Extend, under which name, and as which bytes (multipart/form-data, RFC 7578). */
+
 import { type Fault, permanent } from "../base/errors.ts";
+import { type Form, formOf } from "../message/form.ts";
 import type { Piece } from "../message/message.ts";
 import { type BodyChoice, bodyKind, chosenBodies } from "./bodies.ts";
 import type { Document } from "./extractor.ts";
@@ -151,23 +153,7 @@ export function extensionOf(contentType: string, filename: string | null): strin
   return type === "text/plain" ? "txt" : null;
 }
 
-export type Form = { readonly contentType: string; readonly length: number; readonly open: () => AsyncIterable<Uint8Array> };
-
-/** A form with one field, `file`, of exactly known length. */
-export function formOf({ name, piece }: NamedFile): Form {
-  // The content cannot hold its own hash: a boundary that is never found in it, and the same at each repetition.
-  const boundary = piece.sha256;
-  // The service ignores the type of the part and goes by the extension.
-  const disposition = `Content-Disposition: form-data; name="file"; filename="${name}"`;
-  const head = Buffer.from(`--${boundary}\r\n${disposition}\r\nContent-Type: application/octet-stream\r\n\r\n`);
-  const tail = Buffer.from(`\r\n--${boundary}--\r\n`);
-  return {
-    contentType: `multipart/form-data; boundary=${boundary}`,
-    length: head.length + piece.size + tail.length,
-    open: async function* () {
-      yield head;
-      yield* piece.open();
-      yield tail;
-    },
-  };
+/** A form with one field, `file`. The service ignores its type and goes by the extension. */
+export function fileForm({ name, piece: { size, sha256, open } }: NamedFile): Form {
+  return formOf([{ name: "file", filename: name, contentType: "application/octet-stream", size, sha256, open }]);
 }

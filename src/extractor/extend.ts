@@ -1,7 +1,7 @@
 /** Extend: the files of a mail uploaded, one run over them ordered and asked after; one remote effect a call, its id saved before the next. */
 import type { Clock } from "../base/clock.ts";
 import { Fault, permanent } from "../base/errors.ts";
-import type { Http } from "../base/http.ts";
+import type { Http } from "../http/http.ts";
 import { unexpected } from "./extend-answer.ts";
 import { type ApiOptions, createApi } from "./extend-api.ts";
 import { FIRST_LOOK_MS, nextAfterLook } from "./extend-doubt.ts";
@@ -23,6 +23,7 @@ import {
 import { isLoopback, runIdOf, verified } from "./extend-webhook.ts";
 import type { Buying, Document, Extractor, Progress, WebhookRequest } from "./extractor.ts";
 import { idOf, object, parsedObject, shortText } from "./json.ts";
+import { submissionOf } from "./submission.ts";
 
 export type ExtendOptions = ApiOptions &
   FileOptions &
@@ -141,8 +142,8 @@ export function createExtend(options: ExtendOptions, deps: ExtendDeps): Extracto
   }
 
   async function verifyWebhook(secret: string, request: WebhookRequest, signal: AbortSignal) {
-    const { eventId, runId, payloadUrl } = verified(request, secret, clock.now(), isLoopback(options.url));
-    if (payloadUrl === null) return { eventId, runId };
+    const { eventId, runId, payloadUrl } = await verified(request, secret, clock.now(), isLoopback(options.url));
+    if (payloadUrl === null || (await request.isRepeat(eventId))) return { eventId, runId };
     const response = await payloads.call({ method: "GET", url: payloadUrl, headers: { accept: "application/json" } }, signal);
     const payload = response.status === 200 ? parsedObject(response.text()) : null;
     if (payload !== null) return { eventId, runId: runIdOf(payload) };
@@ -154,6 +155,11 @@ export function createExtend(options: ExtendOptions, deps: ExtendDeps): Extracto
     name,
     grain: "message",
     accepts: (contentType, filename) => extensionOf(contentType, filename) !== null,
+    plan: (document) => {
+      const plan = planOf(document, options);
+      const submitted = plan.files.map(({ piece, name }) => ({ part: piece.id, as: name }));
+      return submissionOf(document, submitted, options.body, objectionTo(plan, options));
+    },
     buys: (memo) => stateOf(memo).step !== "running",
     interrupted: (memo) => {
       const state = stateOf(memo);

@@ -58,11 +58,22 @@ export type Grain = "message" | "attachment";
  */
 export type Buying = () => Promise<void>;
 
+/** What of a document goes to the service, and what does not. */
+export type Submission = {
+  /** Ids of parts, or `raw` for the message as it arrived; `as` is the type or name under which the service is given it. */
+  readonly submitted: readonly { readonly part: string; readonly as: string }[];
+  readonly left: readonly { readonly part: string; readonly why: string }[];
+  /** Why nothing would be submitted at all; null when it would be. */
+  readonly refusal: Fault | null;
+};
+
 export type Extractor = {
   readonly name: string;
   readonly grain: Grain;
   /** Whether a part of this type can be submitted on its own; asked only when `grain` is `attachment`. */
   readonly accepts: (contentType: string, filename: string | null) => boolean;
+  /** What `advance` would submit of a document, without opening it. Pure. */
+  readonly plan: (document: Document) => Submission;
   /**
    * At most ONE effect that costs or changes something a call. `key` is the same at every repetition for this document.
    * A thrown Fault means nothing is known to have happened: the same memo may be tried again later.
@@ -78,8 +89,9 @@ export type Extractor = {
   /** Asks the service to stop a run that is under way; harmless when it is over. Only where the service can. */
   readonly cancel?: (memo: Memo, signal: AbortSignal) => Promise<void>;
   /**
-   * Whether a webhook comes from the service, and which run it speaks of (null: none of ours to know). Throws a permanent Fault
-   * `*.webhook` when it is not genuine. It only ever makes the next poll due: polling stays the truth.
+   * Whether a webhook comes from the service, and which run it speaks of (null: none of ours to know). The body is read once the
+   * headers may be genuine; what the event points to is fetched unless it is a repeat. Throws a permanent Fault `*.webhook` when it is
+   * not genuine. It only ever makes the next poll due: polling stays the truth.
    */
   readonly verifyWebhook?: (
     request: WebhookRequest,
@@ -92,6 +104,8 @@ export type Extractor = {
 export type WebhookRequest = {
   /** Names in lower case. */
   readonly headers: { readonly [name: string]: string | undefined };
-  /** The exact bytes: the signature is over them. */
-  readonly body: Uint8Array;
+  /** Reads the exact bytes: the signature is over them. What it throws is passed on. */
+  readonly body: () => Promise<Uint8Array>;
+  /** Whether this event has been heard before. */
+  readonly isRepeat: (eventId: string) => Promise<boolean>;
 };

@@ -1,7 +1,7 @@
 /** Documents: how a message becomes what runs read, and how a remembered document becomes bytes that can be opened. */
 import { permanent } from "../base/errors.ts";
 import type { Document, Extractor } from "../extractor/extractor.ts";
-import { type Part, type Piece, typeOf } from "../message/message.ts";
+import { type Blob, type Facts, type Part, type Piece, typeOf } from "../message/message.ts";
 import type { DocumentRecord, TaskMemo } from "../store/record.ts";
 import type { MessageRecord, Spool } from "../store/store.ts";
 import type { Works } from "./step.ts";
@@ -52,14 +52,26 @@ export async function openDocument(id: string, works: Pick<Works, "ledger" | "sp
     message,
     parts,
     partsInMessage: all.length,
-    document: {
-      id: record.id,
-      message: message.id,
-      facts: message.facts,
-      whole: record.whole,
-      raw: rawPiece(message, works.spool),
-      parts: parts.map((part) => pieceOf(part, works.spool)),
-    },
+    document: documentOf(record, { ...message, facts: message.facts }, parts, works.spool.open),
+  };
+}
+
+type Open = Spool["open"];
+
+/** A document of these parts; `open` is asked for its bytes when they are needed. */
+export function documentOf(
+  record: DocumentRecord,
+  message: Blob & { readonly facts: Facts },
+  parts: readonly Part[],
+  open: Open,
+): Document {
+  return {
+    id: record.id,
+    message: record.message,
+    facts: message.facts,
+    whole: record.whole,
+    raw: rawPiece(message, open),
+    parts: parts.map((part) => pieceOf(part, open)),
   };
 }
 
@@ -69,19 +81,18 @@ export function skippedOf(memo: TaskMemo | null): readonly string[] {
   return Array.isArray(skipped) ? skipped.filter((id) => typeof id === "string") : [];
 }
 
-function rawPiece(message: MessageRecord, spool: Spool): Piece {
-  const { sha256, size } = message;
+function rawPiece({ sha256, size }: Blob, open: Open): Piece {
   return {
     id: "raw",
     filename: `${sha256.slice(0, 16)}.eml`,
     contentType: "message/rfc822",
     sha256,
     size,
-    open: () => spool.open("raw", { sha256, size }),
+    open: () => open("raw", { sha256, size }),
   };
 }
 
-function pieceOf(part: Part, spool: Spool): Piece {
+function pieceOf(part: Part, open: Open): Piece {
   const { id, sha256, size } = part;
   return {
     id,
@@ -89,7 +100,7 @@ function pieceOf(part: Part, spool: Spool): Piece {
     contentType: typeOf(part),
     sha256,
     size,
-    open: () => spool.open("parts", { sha256, size }),
+    open: () => open("parts", { sha256, size }),
   };
 }
 

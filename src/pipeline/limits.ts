@@ -20,7 +20,11 @@ const DAY_MS = 24 * HOUR_MS;
 const LOOK_AGAIN_MS = 60_000;
 
 /** Whether a document is of a message too big to be bought without a person's word. Pure. */
-export function tooBig(task: Task, size: { readonly bytes: number; readonly parts: number }, limits: Limits): Outcome | null {
+export function tooBig(
+  task: Pick<Task, "message" | "released">,
+  size: { readonly bytes: number; readonly parts: number },
+  limits: Limits,
+): Outcome | null {
   if (task.released) return null;
   const over =
     limits.maxBytes !== null && size.bytes > limits.maxBytes

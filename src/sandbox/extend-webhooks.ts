@@ -1,7 +1,7 @@
 /** Extend's webhooks: events told to the endpoints that want them, signed, and told again until they answer 2xx. */
 import { createHmac } from "node:crypto";
 import type { Clock } from "../base/clock.ts";
-import { createHttp } from "../base/http.ts";
+import { createHttp } from "../http/http.ts";
 import type { Endpoint } from "./extend-endpoints.ts";
 import { newId } from "./extend-reply.ts";
 import type { Faults } from "./faults.ts";

@@ -1,6 +1,6 @@
 /** What the answer to a delivery means: a receipt, or a fault that says whether trying again can help. */
 import { Fault, permanent } from "../base/errors.ts";
-import { type HttpResponse, retryAfter } from "../base/http.ts";
+import { type HttpResponse, retryAfter } from "../http/http.ts";
 import type { Receipt } from "./sink.ts";
 
 /** In characters. */

@@ -1,7 +1,7 @@
 /** Signatures of Standard Webhooks (https://www.standardwebhooks.com): HMAC-SHA256 over id, timestamp and the exact body. */
 import { createHmac } from "node:crypto";
 import { permanent } from "../base/errors.ts";
-import type { HttpBody } from "../base/http.ts";
+import type { HttpBody } from "../http/http.ts";
 
 const PREFIX = "whsec_";
 const FEWEST_BYTES = 24;

@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import type { Clock } from "../base/clock.ts";
 import { permanent } from "../base/errors.ts";
-import type { HttpBody, HttpDoor } from "../base/http.ts";
+import type { HttpBody, HttpDoor } from "../http/http.ts";
 import { formOf } from "../message/form.ts";
 import type { Piece } from "../message/message.ts";
 import { answerFault, receiptOf } from "./http-answer.ts";

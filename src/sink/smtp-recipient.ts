@@ -1,5 +1,6 @@
 /** Who gets the mail, or why nobody does: answers go only to people who may have one, and never into a loop (RFC 3834). */
 import { domainToASCII } from "node:url";
+import { isLike } from "../message/glob.ts";
 import type { Facts } from "../message/message.ts";
 import { authenticated } from "./smtp-authentication.ts";
 
@@ -52,7 +53,7 @@ function whyNoAnswer(facts: Facts, { allow, authserv, own }: Recipients, isOurs:
   if ([from, target].some(({ address }) => PROGRAM.test(address.slice(0, address.lastIndexOf("@")).toLowerCase())))
     return "nobody reads the address it came from";
   if (own.some((address) => isSame(address, target))) return "the answer would come back to us";
-  const isAllowed = ({ address }: Mailbox) => allow.some((pattern) => isLike(pattern, address));
+  const isAllowed = ({ address }: Mailbox) => allow.some((pattern) => isLike(address, pattern));
   if (!isAllowed(from) && (authserv === null || !authenticated(facts.authenticationResults, authserv, from.domain)))
     return authserv === null
       ? "the sender is not among those who may have an answer"
@@ -99,24 +100,4 @@ export function mailboxOf(text: string): Mailbox | null {
   const domain = /^[\p{L}\p{M}\p{N}.-]+$/u.test(written) ? domainToASCII(written) : "";
   if (local.length > 64 || domain.length > 253 || !ATOMS.test(local) || !LABELS.test(domain)) return null;
   return { address: `${local}@${domain}`, domain };
-}
-
-/** `*` any characters, `?` one. Goes back to the last star only, so that no pattern takes long. */
-export function isLike(pattern: string, text: string): boolean {
-  const [wanted, given] = [pattern.toLowerCase(), text.toLowerCase()];
-  let [at, star, mark] = [0, -1, 0];
-  for (let here = 0; here < given.length; ) {
-    if (wanted[at] === "*") {
-      star = at++;
-      mark = here;
-    } else if (wanted[at] === "?" || wanted[at] === given[here]) {
-      at++;
-      here++;
-    } else if (star !== -1) {
-      at = star + 1;
-      here = ++mark;
-    } else return false;
-  }
-  while (wanted[at] === "*") at++;
-  return at === wanted.length;
 }

@@ -4,7 +4,7 @@ import type { RunRecord, TaskMemo } from "./record.ts";
 import { runOf, type Tables } from "./sql-tables.ts";
 import type { Ledger } from "./store.ts";
 
-export type Money = Pick<Ledger, "pause" | "resume" | "paused" | "bought" | "spending" | "runs" | "underWay" | "hear">;
+export type Money = Pick<Ledger, "pause" | "resume" | "paused" | "bought" | "spending" | "runs" | "underWay" | "hear" | "heard">;
 
 /** How long an event id is remembered; a service does not repeat one for longer. */
 const EVENTS_MS = 7 * 86_400_000;
@@ -104,6 +104,16 @@ export function moneyOn(db: Kysely<Tables>): Money {
       return tasks.flatMap(({ subject, service, run_id, memo }) =>
         run_id === null || memo === null ? [] : [{ document: subject, service, runId: run_id, memo: JSON.parse(memo) as TaskMemo }],
       );
+    },
+
+    heard: async (service, eventId) => {
+      const found = await db
+        .selectFrom("webhook")
+        .select("event_id")
+        .where("service", "=", service)
+        .where("event_id", "=", eventId)
+        .executeTakeFirst();
+      return found !== undefined;
     },
 
     hear: ({ service, eventId, runId, now }) =>

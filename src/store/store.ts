@@ -156,6 +156,9 @@ export type Ledger = {
     readonly now: Date;
   }) => Promise<"due" | "repeat" | "unknown">;
 
+  /** Whether this event was heard. */
+  readonly heard: (service: string, eventId: string) => Promise<boolean>;
+
   readonly message: (id: string) => Promise<MessageRecord | null>;
   readonly arrivals: (message: string) => Promise<readonly ArrivalRecord[]>;
   readonly arrival: (id: string) => Promise<ArrivalRecord | null>;

@@ -29,7 +29,7 @@ export function webhookRoute({ works, log, wake }: WebhookOptions): Route {
       );
       let heard: { readonly eventId: string; readonly runId: string | null };
       try {
-        heard = await verify({ headers: single, body: await body() }, signal);
+        heard = await verify({ headers: single, body, isRepeat: (eventId) => works.ledger.heard(service, eventId) }, signal);
       } catch (thrown) {
         const fault = asFault(thrown, "webhook.failed");
         warn("webhook.refused", { service, fault: fault.code, why: fault.message });

@@ -1,11 +1,11 @@
 /** The role of an extractor, kept by every implementation over real sockets: one effect a call, a memo that survives, no run twice. */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Fault } from "../../src/base/errors.ts";
-import { createHttp, type Http } from "../../src/base/http.ts";
-import { mannered } from "../../src/base/manners.ts";
 import { type CloudsquidOptions, createCloudsquid } from "../../src/extractor/cloudsquid.ts";
 import { createExtend, type ExtendOptions } from "../../src/extractor/extend.ts";
 import type { Document, Extractor, Memo, Progress } from "../../src/extractor/extractor.ts";
+import { createHttp, type Http } from "../../src/http/http.ts";
+import { mannered } from "../../src/http/manners.ts";
 import type { Call, FaultRule } from "../../src/sandbox/faults.ts";
 import { type Sandbox, startSandbox } from "../../src/sandbox/sandbox.ts";
 import { documentOf, piece, type TestClock, testClock, UBL } from "../extractor/documents.ts";

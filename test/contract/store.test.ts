@@ -647,6 +647,9 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
         expect(await hear("e0", null)).toBe("unknown");
         expect(await hear("e1", "other")).toBe("unknown");
         expect(await hear("e1", "r1")).toBe("repeat");
+        expect(await ledger.heard("cloudsquid", "e1")).toBe(true);
+        expect(await ledger.heard("cloudsquid", "e2")).toBe(false);
+        expect(await ledger.heard("elsewhere", "e1")).toBe(false);
         expect(await everything(ledger)).toEqual(before);
         expect(await hear("e2", "r1")).toBe("due");
         expect(await subjects(ledger, 100)).toEqual([document("a")]);

@@ -7,6 +7,9 @@ import { campaign } from "./campaign.ts";
 const missing = requireDovecot();
 const options = { service: "extend", more: ["body: none"] } as const;
 
+/** Twice the life ended, or the order was lost, right before it was taken: that cannot be told from after, so the list is asked for ten minutes. */
+const LOOKED_FOR = { bought: 0, ended: "open: extend.ambiguous" };
+
 async function bought(stage: Stage): Promise<ReadonlyMap<string, number>> {
   const runs = new Map<string, number>();
   for (const { key } of (await stage.counts()).extend.made) runs.set(key ?? "", (runs.get(key ?? "") ?? 0) + 1);
@@ -20,11 +23,11 @@ describe.skipIf(missing !== null)(`money at Extend${missing === null ? "" : ` - 
     ["extend.create", 20_000],
     ["extend.poll", 0],
   ])(
-    "every way to fail at %s, killed between effects, a list that is %i ms late: bought once",
+    "every way to fail at %s, killed between effects, a list that is %i ms late: never bought twice",
     { timeout: 300_000 },
     async (call, lagMs) => {
       for (const bill of await campaign(options, call, bought, late(lagMs))) {
-        expect(bill).toMatchObject({ bought: 1, ended: "delivered" });
+        expect(bill).toMatchObject(bill.ended === "delivered" ? { bought: 1 } : LOOKED_FOR);
         expect(bill.possiblyTwice).toBeLessThanOrEqual(1);
       }
     },
@@ -32,8 +35,8 @@ describe.skipIf(missing !== null)(`money at Extend${missing === null ? "" : ` - 
 
   it("the same while the list is later than we wait: bought twice at most, and counted", { timeout: 300_000 }, async () => {
     for (const { bought: runs, possiblyTwice, ended } of await campaign(options, "extend.create", bought, late(45_000))) {
-      expect(ended).toBe("delivered");
-      expect(runs).toBeGreaterThanOrEqual(1);
+      if (ended === "delivered") expect(runs).toBeGreaterThanOrEqual(1);
+      else expect({ bought: runs, ended }).toEqual(LOOKED_FOR);
       expect(runs).toBeLessThanOrEqual(1 + possiblyTwice);
       expect(possiblyTwice).toBeLessThanOrEqual(1);
     }

@@ -14,6 +14,7 @@ function saying(advance: Extractor["advance"]): Extractor {
       name: "service",
       grain: "message",
       accepts: () => true,
+      plan: () => ({ submitted: [], left: [], refusal: null }),
       buys: () => true,
       advance,
       probe: async () => {

@@ -2,9 +2,9 @@
 import type { ServerResponse } from "node:http";
 import { afterEach, describe, expect, test } from "vitest";
 import { Fault } from "../../src/base/errors.ts";
-import { createHttp } from "../../src/base/http.ts";
 import { nextAfterLook } from "../../src/extractor/extend-doubt.ts";
 import type { Memo, Progress } from "../../src/extractor/extractor.ts";
+import { createHttp } from "../../src/http/http.ts";
 import { type Asked, json, startScriptedHttp } from "../servers/scripted-http.ts";
 import { documentOf, piece, testClock } from "./documents.ts";
 import { extend, never } from "./extend-service.ts";

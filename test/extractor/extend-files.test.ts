@@ -1,6 +1,6 @@
 /** What of a mail goes to Extend: which files, under which names, in which bytes. */
 import { describe, expect, test } from "vitest";
-import { extensionOf, formOf, objectionTo, planOf } from "../../src/extractor/extend-files.ts";
+import { extensionOf, fileForm, objectionTo, planOf } from "../../src/extractor/extend-files.ts";
 import type { Piece } from "../../src/message/message.ts";
 import { documentOf, piece } from "./documents.ts";
 
@@ -89,7 +89,7 @@ test.each([0, 1, 999, 100_000])(
   async (size) => {
     const bytes = Buffer.alloc(size, "\r\n--x\0\xff", "latin1");
     const name = "0123456789abcdef-2.pdf";
-    const form = formOf({ name, piece: piece("2", "a", "application/pdf", bytes, 777) });
+    const form = fileForm({ name, piece: piece("2", "a", "application/pdf", bytes, 777) });
     const chunks: Uint8Array[] = [];
     for await (const chunk of form.open()) chunks.push(chunk);
     const made = Buffer.concat(chunks);

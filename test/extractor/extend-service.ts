@@ -1,8 +1,8 @@
 /** An Extend extractor as the tests configure it. */
 import type { Clock } from "../../src/base/clock.ts";
-import type { Http } from "../../src/base/http.ts";
 import { createExtend, type ExtendOptions } from "../../src/extractor/extend.ts";
 import type { Extractor } from "../../src/extractor/extractor.ts";
+import type { Http } from "../../src/http/http.ts";
 
 export const never = new AbortController().signal;
 

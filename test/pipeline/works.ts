@@ -23,6 +23,7 @@ export function extractorOf(answer: (asked: Asked, call: number) => Progress | P
     name: "service",
     grain,
     buys: (memo) => typeof memo?.runId !== "string",
+    plan: () => ({ submitted: [], left: [], refusal: null }),
     accepts: (contentType) => contentType === "application/pdf",
     advance: async (document, memo, key, signal) => {
       asked.push({ document, memo, key, signal });

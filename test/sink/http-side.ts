@@ -1,6 +1,6 @@
 /** The other side of the http sink, for the role's suite: a receiver that checks signature, head and body of all it takes. */
 import { systemClock } from "../../src/base/clock.ts";
-import { createHttp, type HttpDoor, type HttpOptions } from "../../src/base/http.ts";
+import { createHttp, type HttpDoor, type HttpOptions } from "../../src/http/http.ts";
 import { createRender } from "../../src/mapping/template.ts";
 import { createHttpSink, type HttpSinkDeps, type HttpSinkOptions } from "../../src/sink/http.ts";
 import type { Sink } from "../../src/sink/sink.ts";

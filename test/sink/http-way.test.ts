@@ -1,8 +1,8 @@
 /** The way to a receiver: TLS with certificates of one's own, proxies, and the addresses that are not called. */
 import type { LookupAddress } from "node:dns";
 import { describe, expect, onTestFinished, test } from "vitest";
-import type { HttpOptions } from "../../src/base/http.ts";
-import { isPrivate, proxiesOf } from "../../src/base/network.ts";
+import type { HttpOptions } from "../../src/http/http.ts";
+import { isPrivate, proxiesOf } from "../../src/http/network.ts";
 import type { Sink } from "../../src/sink/sink.ts";
 import { makeCertificates } from "../servers/certificates.ts";
 import { type ForwardProxy, startForwardProxy } from "../servers/forward-proxy.ts";

@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { Webhook } from "standardwebhooks";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { systemClock } from "../../src/base/clock.ts";
-import type { HttpOptions } from "../../src/base/http.ts";
+import type { HttpOptions } from "../../src/http/http.ts";
 import type { HttpSinkOptions } from "../../src/sink/http.ts";
 import type { Sink } from "../../src/sink/sink.ts";
 import { LOCATION_SECRET, type Options, type Receiver, startReceiver } from "../servers/receiver.ts";

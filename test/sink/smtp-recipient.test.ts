@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { NO_FACTS } from "../../src/message/facts.ts";
 import type { Facts } from "../../src/message/message.ts";
-import { isLike, mailboxOf, type Recipients, recipientOf } from "../../src/sink/smtp-recipient.ts";
+import { mailboxOf, type Recipients, recipientOf } from "../../src/sink/smtp-recipient.ts";
 import { hostile } from "./hostile.ts";
 
 const OURS = "<0123456789012345678901234567890123456789.billhook@example.com>";
@@ -149,24 +149,4 @@ test("addresses that can stand in a command", () => {
     `${"a".repeat(65)}@c.example`,
   ])
     expect(mailboxOf(bad), bad).toBeNull();
-});
-
-test("globs on addresses", () => {
-  for (const [pattern, text, fits] of [
-    ["*@seilerei.example", "Anna@SEILEREI.example", true],
-    ["*@seilerei.example", "anna@seilerei.example.evil", false],
-    ["*@*.seilerei.example", "anna@x.seilerei.example", true],
-    ["*@*.seilerei.example", "anna@seilerei.example", false],
-    ["a??a@*", "anna@x", true],
-    ["a?a@*", "anna@x", false],
-    ["*", "", true],
-    ["", "", true],
-    ["", "a", false],
-    ["a*b*c", "a-b-b-c", true],
-    ["a.b", "axb", false],
-  ] as const)
-    expect(isLike(pattern, text), `${pattern} ${text}`).toBe(fits);
-  const begun = performance.now();
-  isLike(`${"*a".repeat(500)}b`, "a".repeat(20_000));
-  expect(performance.now() - begun).toBeLessThan(2_000);
 });

@@ -1,11 +1,13 @@
 /** Webhooks over real HTTP into a real ledger: a genuine one wakes the worker, nothing else does anything. */
 import { createHmac } from "node:crypto";
+import { connect } from "node:net";
+import { text } from "node:stream/consumers";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { Fault } from "../../src/base/errors.ts";
-import { createHttp } from "../../src/base/http.ts";
 import type { Fields, Logger } from "../../src/base/logger.ts";
 import { createWorker } from "../../src/daemon/worker.ts";
 import type { Extractor, Progress } from "../../src/extractor/extractor.ts";
+import { createHttp } from "../../src/http/http.ts";
 import { advance } from "../../src/pipeline/pipeline.ts";
 import type { Works } from "../../src/pipeline/step.ts";
 import { startWeb } from "../../src/web/web.ts";
@@ -73,7 +75,7 @@ async function stage(verifyWebhook?: Extractor["verifyWebhook"]) {
   const onWake = (act: () => void) => {
     wake = act;
   };
-  return { works, clock, message, post, signatureOf, said, order, log, onWake };
+  return { works, clock, message, port: web.port, post, signatureOf, said, order, log, onWake };
 }
 
 const event = (eventId: string, runId: string) =>
@@ -194,6 +196,26 @@ describe("a webhook", () => {
     expect(await post(large).catch(() => [413])).toMatchObject({ 0: 413 });
     expect(await due(works, clock.now())).toEqual([]);
     expect(await post(event("e1", "exr_1"))).toEqual([200, { heard: "due" }]);
+  });
+
+  test("whose headers cannot be genuine is 401 before its body is sent", async () => {
+    const { said, port } = await stage();
+    const socket = connect(port, "127.0.0.1");
+    onTestFinished(() => void socket.destroy());
+    socket.write("POST /webhooks/service HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n");
+    expect(await text(socket)).toMatch(/^HTTP\/1.1 401 /);
+    expect(said.map(({ fields }) => fields.fault)).toEqual(["extend.webhook"]);
+  });
+
+  test("that was heard before is not followed to its payload again", async () => {
+    const asked: boolean[] = [];
+    const { post } = await stage(async ({ isRepeat }) => {
+      asked.push(await isRepeat("e1"));
+      return { eventId: "e1", runId: "exr_1" };
+    });
+    expect(await post("{}")).toEqual([200, { heard: "due" }]);
+    expect(await post("{}")).toEqual([200, { heard: "repeat" }]);
+    expect(asked).toEqual([false, true]);
   });
 
   test("whose payload cannot be had now is 503: the service sends it again", async () => {

@@ -6,7 +6,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { createServer as createTls } from "node:tls";
 import { afterEach, describe, expect, test } from "vitest";
 import { Fault } from "../../src/base/errors.ts";
-import { createHttp, type Http, type HttpOptions, type HttpRequest, retryAfter } from "../../src/base/http.ts";
+import { createHttp, type Http, type HttpOptions, type HttpRequest, retryAfter } from "../../src/http/http.ts";
 import { type ScriptedHttp, startScriptedHttp } from "../servers/scripted-http.ts";
 
 const never = new AbortController().signal;

@@ -2,7 +2,7 @@
 import type { lookup as resolve } from "node:dns";
 import type { Socket } from "node:net";
 import { Agent, buildConnector, type Dispatcher, EnvHttpProxyAgent, Pool, request as send } from "undici";
-import { asFault, Fault, permanent, reasonOf } from "./errors.ts";
+import { asFault, Fault, permanent, reasonOf } from "../base/errors.ts";
 import { type Proxies, publicOnly, refusePrivate, secureContextOf, type TlsFiles } from "./network.ts";
 
 export type HttpOptions = {

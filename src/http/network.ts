@@ -2,7 +2,7 @@
 import { lookup as resolve } from "node:dns";
 import { BlockList, isIP, type LookupFunction } from "node:net";
 import { createSecureContext, rootCertificates, type SecureContext } from "node:tls";
-import { type Fault, permanent, reasonOf } from "./errors.ts";
+import { type Fault, permanent, reasonOf } from "../base/errors.ts";
 
 /** URLs of the proxies for `http:` and `https:`; `except` as in NO_PROXY. */
 export type Proxies = { readonly http: string | null; readonly https: string | null; readonly except: string };

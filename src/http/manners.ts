@@ -1,6 +1,6 @@
 /** Manners towards one service: no more calls a second than agreed, none before it lets us back, and rest while it is down. */
-import type { Clock } from "./clock.ts";
-import { Fault } from "./errors.ts";
+import type { Clock } from "../base/clock.ts";
+import { Fault } from "../base/errors.ts";
 import { type Http, type HttpRequest, type HttpResponse, retryAfter } from "./http.ts";
 
 export type MannersOptions = {

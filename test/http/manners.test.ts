@@ -6,8 +6,8 @@ import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
 import type { Clock } from "../../src/base/clock.ts";
 import { Fault } from "../../src/base/errors.ts";
-import { createHttp } from "../../src/base/http.ts";
-import { afterCall, type Breaker, CLOSED, comeBackAt, type MannersOptions, mannered } from "../../src/base/manners.ts";
+import { createHttp } from "../../src/http/http.ts";
+import { afterCall, type Breaker, CLOSED, comeBackAt, type MannersOptions, mannered } from "../../src/http/manners.ts";
 import { type Asked, startScriptedHttp } from "../servers/scripted-http.ts";
 
 const never = new AbortController().signal;
