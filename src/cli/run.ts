@@ -14,7 +14,7 @@ export async function run(options: { readonly config: string; readonly once: boo
   return runDaemon({ config, clock: systemClock, log, once: options.once, ...(passing === null ? {} : { passing }) }, terminal.stop);
 }
 
-/** For crash campaigns only: the process kills itself at the n-th point between an effect and its save. */
+/** For crash campaigns only: the process kills itself at the n-th point between effects and saves. */
 function killAt(nth: string | undefined): ((point: string) => void) | null {
   if (nth === undefined) return null;
   let left = Number(nth);

@@ -1,5 +1,4 @@
 /** From configuration to live objects: the only file that names implementations. */
-import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
@@ -178,7 +177,6 @@ export async function assembleWorks(config: Config, deps: Deps): Promise<{ reado
       sinks: doors.sinks,
       routing: doors.routing,
       gate: createGate(),
-      life: randomUUID(),
       retry: ruleOf(config.retry),
       clock: deps.clock,
     };

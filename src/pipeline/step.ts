@@ -25,11 +25,9 @@ export type Works = {
   readonly sinks: ReadonlyMap<string, Outlet>;
   readonly routing: Routing;
   readonly gate: Gate;
-  /** A new id for each life of the process: what was begun in another one may have taken place. */
-  readonly life: string;
   readonly retry: RetryRule;
   readonly clock: Clock;
-  /** Told before an effect, after it, and after its save: where a crash campaign kills. Absent in earnest. */
+  /** Told before an effect, around the intention to buy, after the effect, and after its save: where a crash campaign kills. Absent in earnest. */
   readonly passing?: (point: string) => void;
 };
 

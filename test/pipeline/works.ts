@@ -94,7 +94,6 @@ export async function worksIn(directory: string, { extractor, sinks, source, clo
     sources: new Map([[source.name, source]]),
     services: new Map([[extractor.name, { extractor, limits: NO_LIMITS, mapping: createMapping(null) }]]),
     gate: createGate(),
-    life: "life-1",
     sinks: new Map(sinks.map((sink) => [sink.name, { sink, retry }])),
     routing: {
       rules: [],
