@@ -6,7 +6,7 @@ import { type Fault, permanent } from "../base/errors.ts";
 import { safeSegment } from "../base/files.ts";
 import type { Piece } from "../message/message.ts";
 import { isThere, type Rights, writeWhole } from "./file-rights.ts";
-import { inTurn } from "./file-turn.ts";
+import { inTurn } from "./turn.ts";
 
 export type Beside = {
   /** The delivery's own file: nothing beside it takes its place. */

@@ -10,8 +10,8 @@ import { jsonKeyOf, jsonOf, lineFormats } from "./file-formats.ts";
 import { appendOnce } from "./file-lines.ts";
 import { expectedName, fileName } from "./file-name.ts";
 import { isThere, makeDirectory, type Rights, writeWhole } from "./file-rights.ts";
-import { inTurn } from "./file-turn.ts";
 import type { Delivery, Receipt, Sink } from "./sink.ts";
+import { inTurn } from "./turn.ts";
 
 export type FileSinkOptions = {
   readonly name: string;

@@ -1,6 +1,6 @@
 /** At most so many answers to one address in an hour: of the answers of other lives the ledger knows, of this one's we do. */
 import type { Clock } from "../base/clock.ts";
-import { inTurn } from "./file-turn.ts";
+import { inTurn } from "./turn.ts";
 
 const HOUR_MS = 3_600_000;
 
