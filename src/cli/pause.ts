@@ -20,14 +20,13 @@ export function pause({ config: path, name }: Options, { out }: Terminal): Promi
 }
 
 export function resume({ config: path, name }: Options, { out }: Terminal): Promise<number> {
-  return withLedger(
-    path,
-    async (ledger, _, now) => {
-      out((await ledger.resume(name, now)) ? `${name} goes on` : `${name} was not paused`);
-      return EXIT.done;
-    },
-    (config) => mustHave(name, config, path),
-  );
+  return withLedger(path, async (ledger, config, now) => {
+    // One that was taken out of the configuration while it was paused can be let go too.
+    const resumed = await ledger.resume(name, now);
+    if (!resumed) mustHave(name, config, path);
+    out(resumed ? `${name} goes on` : `${name} was not paused`);
+    return EXIT.done;
+  });
 }
 
 function mustHave(name: string, { services, sinks }: Config, path: string): void {

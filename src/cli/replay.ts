@@ -10,9 +10,10 @@ export function replay({ config: path, message, to }: Options, { out }: Terminal
     path,
     async (ledger, _, now) => {
       const tasks = message === "" ? [] : await ledger.replay(message, to, now);
-      for (const { subject } of tasks) out(`deliver  ${subject}  will be delivered, as a delivery of its own`);
+      for (const { subject, attempts } of tasks)
+        out(`deliver  ${subject}  ${attempts === 0 ? "will be delivered" : "is on its way: it is tried again by itself"}`);
       if (tasks.length > 0) return EXIT.done;
-      out(`nothing of a message ${message}… was delivered${to === null ? "" : ` to ${to}`}`);
+      out(`there is no delivery of a message ${message}…${to === null ? "" : ` to ${to}`}`);
       return EXIT.configuration;
     },
     ({ sinks }) => {

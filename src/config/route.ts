@@ -21,6 +21,10 @@ const when = section({
   subject: likeTexts().meta({ description: "Its subject." }),
   list: yesOrNo().optional().meta({ description: "Whether it came through a list, or in bulk." }),
   auto: yesOrNo().optional().meta({ description: "Whether a machine sent it: an automatic answer, a bounce." }),
+  returned: yesOrNo().optional().meta({
+    description:
+      "Whether it is mail of ours that came back, or a bounce (multipart/report). Without a rule that speaks of it such mail is ignored, before all rules.",
+  }),
   attachments: section({
     type: likeTexts().meta({ description: "Its media type, such as application/pdf, by what its bytes look like." }),
     name: likeTexts().meta({ description: "Its file name." }),

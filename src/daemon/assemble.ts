@@ -19,7 +19,7 @@ import { createMapping } from "../mapping/mapping.ts";
 import { createRender } from "../mapping/template.ts";
 import { createGate } from "../pipeline/limits.ts";
 import type { RetryRule } from "../pipeline/retry.ts";
-import type { RouteSink, Routing, Rule } from "../pipeline/route.ts";
+import { type RouteSink, type Routing, type Rule, withBuiltIn } from "../pipeline/route.ts";
 import type { Outlet, Service, Works } from "../pipeline/step.ts";
 import { createFileSink } from "../sink/file.ts";
 import { createHttpSink } from "../sink/http.ts";
@@ -137,7 +137,10 @@ async function createSink(name: string, config: SinkConfig, whole: Config, deps:
     }
     case "smtp": {
       const ca = await pem("ca", config.ca);
-      const own = Object.values(whole.mailboxes).map(({ user }) => user);
+      const senders = Object.values(whole.sinks).flatMap((one) =>
+        one.kind === "smtp" ? [/<([^<>]+)>\s*$/.exec(one.from)?.[1] ?? one.from] : [],
+      );
+      const own = [...Object.values(whole.mailboxes).map(({ user }) => user), ...senders];
       const options = { ...config, name, ca, own, timeoutMs: config.timeout };
       const sink = createSmtpSink(options, { clock, sentTo: (address, since) => sentTo(name, address, since) });
       return { sink, close: async () => {} };
@@ -149,7 +152,7 @@ async function createSink(name: string, config: SinkConfig, whole: Config, deps:
 function routingOf({ services, sinks, routes }: Config): Routing {
   const told = (name: string): RouteSink => ({ name, per: sinks[name]?.per ?? "document", failures: sinks[name]?.failures ?? false });
   const rules = routes.map((rule): Rule => (rule.is === "take" ? { ...rule, sinks: rule.sinks?.map(told) ?? null } : rule));
-  return { rules, fallback: { service: Object.keys(services)[0] ?? "", sinks: Object.keys(sinks).map(told) } };
+  return { rules: withBuiltIn(rules), fallback: { service: Object.keys(services)[0] ?? "", sinks: Object.keys(sinks).map(told) } };
 }
 
 function ruleOf({ first, longest, giveUpAfter }: Config["retry"]): RetryRule {

@@ -1,8 +1,8 @@
 /** The step that hands results to one sink, of one document or of all of a message, and keeps the receipt. */
 import { permanent } from "../base/errors.ts";
 import type { Delivered, Entry } from "../sink/delivery.ts";
-import type { Delivery } from "../sink/sink.ts";
-import { deliveryNameOf, positionOf, type Task } from "../store/record.ts";
+import type { Delivery, Receipt } from "../sink/sink.ts";
+import { deliveryNameOf, positionOf, type Task, type Telling, tellingOf } from "../store/record.ts";
 import { type Opened, openDocument, skippedOf } from "./document.ts";
 import type { Step, Works } from "./step.ts";
 
@@ -12,21 +12,28 @@ export const deliver: Step = async (task, works, signal) => {
   const outlet = works.sinks.get(name);
   if (outlet === undefined)
     throw permanent("deliver.no-sink", `the sink ${name} is not in the configuration any more`, "put it back and run `billhook retry`");
-  const delivery = await deliveryOf(key, of, task.message, works);
+  const delivery = await deliveryOf(task, of, works);
   const receipt = await outlet.sink.deliver(delivery, key, signal);
   const document = positionOf(of) === 0 ? null : of;
-  const note = typeof receipt.skipped === "string" ? { note: `nothing sent: ${receipt.skipped}` } : {};
+  const note = noteOf(receipt);
   return { is: "done", growth: { receipt: { key, document, sink: name, receipt } }, ...note };
 };
 
-async function deliveryOf(key: string, of: string, message: string, works: Works): Promise<Delivery> {
+/** What went otherwise than its owner may think; the rest is in the receipt. */
+function noteOf({ skipped, refused }: Receipt): { readonly note?: string } {
+  if (typeof skipped === "string") return { note: `nothing sent: ${skipped}` };
+  return typeof refused === "string" ? { note: "refused for some of the recipients: see the receipt" } : {};
+}
+
+async function deliveryOf({ subject: key, message, memo }: Task, of: string, works: Works): Promise<Delivery> {
   const whole = positionOf(of) === 0;
+  const telling = tellingOf(memo);
   const ids = whole ? (await works.ledger.documents(message)).map(({ id }) => id) : [of];
   const tasks = await works.ledger.tasks(message);
   const told: Told[] = [];
   for (const id of ids) {
     const opened = await openDocument(id, works);
-    told.push({ opened, entry: await entryOf(opened, tasks, works) });
+    told.push({ opened, entry: await entryOf(opened, telling, tasks, works) });
   }
   const [first] = told;
   if (first === undefined) throw permanent("deliver.nothing", `message ${message} has no documents`, "restore the ledger from a backup");
@@ -52,11 +59,11 @@ function attachmentsOf(told: readonly Told[]): Delivery["attachments"] {
   return [...new Map(found.map((piece) => [piece.id, piece])).values()];
 }
 
-async function entryOf({ record, message, parts }: Opened, tasks: readonly Task[], works: Works): Promise<Entry> {
+async function entryOf({ record, message, parts }: Opened, telling: Telling | null, tasks: readonly Task[], works: Works): Promise<Entry> {
   const { id, service, position } = record;
   const extracting = tasks.find(({ kind, subject }) => kind === "extract" && subject === id);
   const skipped = new Set(skippedOf(extracting?.memo ?? null));
-  const result = await works.ledger.result(id);
+  const result = telling === null || telling.read.includes(position) ? await works.ledger.result(id) : null;
   const runs = (await works.ledger.runs(message.id)).flatMap(({ document, runId }) => (document === id && runId !== null ? [runId] : []));
   const document = {
     id,
@@ -72,12 +79,20 @@ async function entryOf({ record, message, parts }: Opened, tasks: readonly Task[
   };
   if (result !== null) {
     const { runId, credits, reasoning, review, data } = result;
-    const invoices = (await works.services.get(result.service)?.mapping.apply(data)) ?? [];
+    const mapping = works.services.get(result.service)?.mapping;
+    if (mapping === undefined)
+      throw permanent(
+        "deliver.no-service",
+        `the service ${result.service} is not in the configuration any more, so its data cannot be understood`,
+        "put it back and run `billhook retry`",
+      );
+    const invoices = await mapping.apply(data);
     const extraction = { service: result.service, status: "read", runId, runs, credits, reasoning, review, fault: null } as const;
     return { document, extraction, invoices, data };
   }
-  const { code, message: said } = extracting?.fault ?? { code: "deliver.no-result", message: "there is no result" };
+  const { code, message: said } = telling?.faults[position] ??
+    extracting?.fault ?? { code: "deliver.no-result", message: "there is no result" };
   const fault = { code, message: said };
-  const extraction = { service, status: "failed", runId: null, runs, credits: null, reasoning: null, review: null, fault } as const;
+  const extraction = { service, status: "failed", runId: null, runs: [], credits: null, reasoning: null, review: null, fault } as const;
   return { document, extraction, invoices: [], data: null };
 }

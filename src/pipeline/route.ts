@@ -1,5 +1,6 @@
 /** Routes: the first rule that matches a mail decides what becomes of it, and every rule can say why it does or does not. Pure. */
 import { isLike } from "../message/glob.ts";
+import { isOurs } from "../message/identity.ts";
 import { type Facts, type Part, typeOf } from "../message/message.ts";
 import type { Afterwards } from "../source/source.ts";
 
@@ -17,6 +18,8 @@ export type Condition = {
   readonly list?: boolean | undefined;
   /** Sent by a machine: Auto-Submitted other than `no` (RFC 3834), X-Auto-Response-Suppress other than `none`, or the null sender. */
   readonly auto?: boolean | undefined;
+  /** Our own mail come back, or a report about a mail (RFC 3462: a bounce): what it holds has been here before. */
+  readonly returned?: boolean | undefined;
   /** One attachment fulfils all of it. The type is what its bytes look like, where that can be told; sizes in bytes, decoded. */
   readonly attachments?:
     | {
@@ -60,6 +63,19 @@ export type Fallback = Pick<Route, "service" | "sinks">;
 
 /** What an owner decided about the ways of mail. */
 export type Routing = { readonly rules: readonly Rule[]; readonly fallback: Fallback };
+
+/** What comes back with our answer or notice in it would be bought and delivered a second time; asked first, unless a rule of the owner's speaks of it. */
+const RETURNED: Rule = {
+  name: "returned mail (built in)",
+  when: { returned: true },
+  is: "ignore",
+  why: "our own mail come back, or a bounce",
+  afterwards: null,
+};
+
+export function withBuiltIn(rules: readonly Rule[]): readonly Rule[] {
+  return rules.some(({ when }) => when.returned !== undefined) ? rules : [RETURNED, ...rules];
+}
 
 export type Mail = {
   /** Where it was seen first. */
@@ -157,6 +173,7 @@ function* allChecks(when: Condition, mail: Mail): Generator<Check, void, undefin
   if (when.subject !== undefined) yield alike("subject", [facts.subject ?? ""], when.subject);
   if (when.list !== undefined) yield marked("list", listMark(facts), when.list, "nothing says that it came through a list");
   if (when.auto !== undefined) yield marked("auto", autoMark(facts), when.auto, "nothing says that a machine sent it");
+  if (when.returned !== undefined) yield marked("returned", returnMark(facts), when.returned, "nothing says that it came back");
   if (when.attachments !== undefined) yield attached(when.attachments, parts);
   if (when.size !== undefined) yield within("size", mail.size, when.size.smallest, when.size.largest, "bytes");
   if (when.parts !== undefined) yield within("parts", parts.length, when.parts.fewest, when.parts.most, "parts");
@@ -188,6 +205,11 @@ function autoMark({ autoSubmitted, autoResponseSuppress, returnPath }: Facts): s
   if (autoSubmitted !== null && autoSubmitted !== "no") return `Auto-Submitted is ${told(autoSubmitted)}`;
   if (autoResponseSuppress !== null && autoResponseSuppress !== "none") return `X-Auto-Response-Suppress is ${told(autoResponseSuppress)}`;
   return returnPath === "" ? "Return-Path is empty, as of a bounce" : null;
+}
+
+function returnMark({ messageId, contentType }: Facts): string | null {
+  if (messageId !== null && isOurs(messageId)) return `Message-ID ${told(messageId)} is one of billhook's`;
+  return contentType === "multipart/report" ? "Content-Type is multipart/report, as of a bounce" : null;
 }
 
 function attached({ type, name, smallest, largest }: NonNullable<Condition["attachments"]>, parts: readonly Part[]): Check {

@@ -1,7 +1,17 @@
 /** What follows from the tasks a message has: its results are delivered, and at the end every mailbox it was seen in is told. Pure. */
-import { deliveryKey, deliveryNameOf, type NewTask, positionOf, type RouteRecord, type Task } from "./record.ts";
+import {
+  deliveryKey,
+  deliveryNameOf,
+  type NewTask,
+  positionOf,
+  type RouteRecord,
+  type Task,
+  type Telling,
+  tellingMemo,
+  tellingOf,
+} from "./record.ts";
 
-export type Known = Pick<Task, "kind" | "status" | "subject" | "memo">;
+export type Known = Pick<Task, "kind" | "status" | "subject" | "memo" | "fault">;
 
 /**
  * The tasks that are missing:
@@ -25,7 +35,7 @@ function deliveries(message: string, tasks: readonly Known[], route: RouteRecord
   return (route?.sinks ?? []).flatMap(({ name, per, failures }) => {
     const units = per === "document" ? documents.filter(isOver).map((one) => ({ of: one.subject, documents: [one] })) : [];
     const all = per === "message" && over && documents.length > 0 ? [{ of: message, documents }] : [];
-    return [...units, ...all].flatMap((unit) => delivery(unit.of, name, failures, readOf(unit.documents), tasks));
+    return [...units, ...all].flatMap((unit) => delivery(unit.of, name, failures, tellingFrom(unit.documents), tasks));
   });
 }
 
@@ -33,24 +43,33 @@ function isOver({ status }: Known): boolean {
   return status === "done" || status === "failed";
 }
 
-/** The positions of the documents that were read. */
-function readOf(documents: readonly Known[]): string {
+function tellingFrom(documents: readonly Known[]): Telling {
   const read = documents.filter(({ status }) => status === "done").map(({ subject }) => positionOf(subject));
-  return read.toSorted((a, b) => a - b).join(",");
+  const failed = documents.filter(({ status }) => status !== "done");
+  return {
+    read: read.toSorted((a, b) => a - b),
+    faults: Object.fromEntries(
+      failed.map(({ subject, fault }) => [
+        positionOf(subject),
+        { code: fault?.code ?? "unknown", message: fault?.message ?? "no reason is known" },
+      ]),
+    ),
+  };
 }
 
-/** Kept in the memo of a delivery: what had been read when it was decided. A delivery of an older version has none, and is not repeated. */
-const READ = "read";
-
-function delivery(of: string, sink: string, failures: boolean, read: string, tasks: readonly Known[]): readonly NewTask[] {
+function delivery(of: string, sink: string, failures: boolean, telling: Telling, tasks: readonly Known[]): readonly NewTask[] {
   const told = tasks.filter(({ kind, subject }) => {
     const name = kind === "deliver" ? deliveryNameOf(subject) : null;
     return name?.of === of && name.sink === sink;
   });
   const last = told.toSorted((a, b) => deliveryNameOf(a.subject).time - deliveryNameOf(b.subject).time).at(-1);
-  const isNews =
-    last === undefined ? read !== "" || failures : read !== "" && typeof last.memo?.[READ] === "string" && last.memo[READ] !== read;
-  return isNews ? [{ kind: "deliver", subject: deliveryKey({ of, sink, time: told.length + 1 }), memo: { [READ]: read } }] : [];
+  if (last === undefined ? telling.read.length === 0 && !failures : !isNews(telling, tellingOf(last.memo))) return [];
+  return [{ kind: "deliver", subject: deliveryKey({ of, sink, time: told.length + 1 }), memo: tellingMemo(telling) }];
+}
+
+/** A delivery of an older version does not know what it told, and is not repeated. */
+function isNews({ read }: Telling, before: Telling | null): boolean {
+  return before !== null && read.some((position) => !before.read.includes(position));
 }
 
 function settling(tasks: readonly Known[], arrivals: readonly string[]): readonly NewTask[] {

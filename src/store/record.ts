@@ -77,6 +77,32 @@ export function deliveryNameOf(key: string): DeliveryName {
   return { of: plain.slice(0, dot), sink: plain.slice(dot + 1), time: Number(time) };
 }
 
+/**
+ * What a delivery tells, decided when its task was made and the same at every try: the positions of the documents that were read, and why
+ * the others were not. null for a task of an older version, which tells what is there.
+ */
+export type Telling = {
+  readonly read: readonly number[];
+  readonly faults: { readonly [position: string]: { readonly code: string; readonly message: string } };
+};
+
+const READ = "read";
+const FAULTS = "faults";
+
+export function tellingMemo({ read, faults }: Telling): TaskMemo {
+  return { [READ]: read.join(","), ...(Object.keys(faults).length === 0 ? {} : { [FAULTS]: JSON.stringify(faults) }) };
+}
+
+export function tellingOf(memo: TaskMemo | null): Telling | null {
+  const read = memo?.[READ];
+  if (typeof read !== "string") return null;
+  const faults = memo?.[FAULTS];
+  return {
+    read: read === "" ? [] : read.split(",").map(Number),
+    faults: typeof faults === "string" ? (JSON.parse(faults) as Telling["faults"]) : {},
+  };
+}
+
 /** 0 for a whole message. */
 export function positionOf(of: string): number {
   const dot = of.lastIndexOf(".");

@@ -22,35 +22,40 @@ export async function putBack(
       .orderBy("id")
       .execute()
   ).map(taskOf);
-  const at = now.toISOString();
-  for (const { id, kind, subject, message, released } of tasks) {
-    await trx
-      .updateTable("task")
-      .set({
-        status: "open",
-        attempts: 0,
-        failing_since: null,
-        fault: null,
-        due_at: at,
-        updated_at: at,
-        released: from === "held" || released ? 1 : 0,
-      })
-      .where("id", "=", id)
-      .execute();
-    if (kind !== "settle") {
-      // The verdict may change: what was told, or is about to be, is forgotten, and told again when the list is over.
-      await trx.deleteFrom("task").where("message", "=", message).where("kind", "=", "settle").execute();
-    }
-    const what = `${kind}.${from === "held" ? "released" : "reopened"}`;
-    await addEvent(trx, { at, message, mailbox: null, what, subject, note: null, faultCode: null });
-  }
+  for (const task of tasks) await reopen(trx, task, from === "held", now.toISOString());
   return tasks;
 }
 
-/** Each thing that was told of so far is told once more, under the next key. */
+async function reopen(trx: Transaction<Tables>, task: Task, wasHeld: boolean, at: string): Promise<void> {
+  const { id, kind, subject, message, released } = task;
+  await trx
+    .updateTable("task")
+    .set({
+      status: "open",
+      attempts: 0,
+      failing_since: null,
+      fault: null,
+      due_at: at,
+      updated_at: at,
+      released: wasHeld || released ? 1 : 0,
+    })
+    .where("id", "=", id)
+    .execute();
+  if (kind !== "settle") {
+    // The verdict may change: what was told, or is about to be, is forgotten, and told again when the list is over.
+    await trx.deleteFrom("task").where("message", "=", message).where("kind", "=", "settle").execute();
+  }
+  const what = `${kind}.${wasHeld ? "released" : "reopened"}`;
+  await addEvent(trx, { at, message, mailbox: null, what, subject, note: null, faultCode: null });
+}
+
+/**
+ * What was delivered is delivered once more, under the next key. What could not be is tried again under its own, and what is on its way
+ * is left alone: nobody was told of it yet.
+ */
 export async function replay(trx: Transaction<Tables>, message: string, sink: string | null, now: Date): Promise<readonly Task[]> {
   const at = now.toISOString();
-  const told = await trx
+  const rows = await trx
     .selectFrom("task")
     .selectAll()
     .where("kind", "=", "deliver")
@@ -58,16 +63,25 @@ export async function replay(trx: Transaction<Tables>, message: string, sink: st
     .$if(sink !== null, (query) => query.where("sink", "=", sink))
     .orderBy("id")
     .execute();
-  const last = new Map(told.map(taskOf).map((task) => [deliveryKey({ ...deliveryNameOf(task.subject), time: 1 }), task]));
+  const last = new Map(rows.map(taskOf).map((task) => [deliveryKey({ ...deliveryNameOf(task.subject), time: 1 }), task]));
   const subjects: string[] = [];
-  for (const { subject, message: whole, memo } of last.values()) {
-    const name = deliveryNameOf(subject);
-    const again = deliveryKey({ ...name, time: name.time + 1 });
+  for (const task of last.values()) {
+    const name = deliveryNameOf(task.subject);
+    const again = task.status === "done" ? deliveryKey({ ...name, time: name.time + 1 }) : task.subject;
     subjects.push(again);
-    await addTasks(trx, whole, [{ kind: "deliver", subject: again, ...(memo === null ? {} : { memo }) }], at);
-    await addEvent(trx, { at, message: whole, mailbox: null, what: "deliver.replayed", subject: again, note: null, faultCode: null });
+    if (task.status === "failed") await reopen(trx, task, false, at);
+    if (task.status !== "done") continue;
+    await addTasks(trx, task.message, [{ kind: "deliver", subject: again, ...(task.memo === null ? {} : { memo: task.memo }) }], at);
+    const event = { at, message: task.message, mailbox: null, what: "deliver.replayed", subject: again, note: null, faultCode: null };
+    await addEvent(trx, event);
   }
   if (subjects.length === 0) return [];
-  const rows = await trx.selectFrom("task").selectAll().where("kind", "=", "deliver").where("subject", "in", subjects).execute();
-  return rows.map(taskOf);
+  const told = await trx
+    .selectFrom("task")
+    .selectAll()
+    .where("kind", "=", "deliver")
+    .where("subject", "in", subjects)
+    .orderBy("id")
+    .execute();
+  return told.map(taskOf);
 }

@@ -282,7 +282,7 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
     );
 
     test(
-      "replay tells the same once more, under the next key, one after the other",
+      "replay tells once more, under the next key, what was told; what was not is left alone, or tried again",
       withLedger(async (ledger) => {
         await extracted(ledger, "a");
         await ledger.save(await taskOf(ledger, "a", "deliver"), deliverDone("a"), at(22));
@@ -290,8 +290,13 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
         expect(await ledger.replay(id("a").slice(0, 12), null, at(30))).toMatchObject([
           { subject: `${id("a")}.1.files~2`, status: "open" },
         ]);
-        expect(await ledger.replay(id("a"), "files", at(31))).toMatchObject([{ subject: `${id("a")}.1.files~3` }]);
-        expect((await whats(ledger, "a")).slice(-2)).toEqual(["deliver.replayed", "deliver.replayed"]);
+        // On its way: nobody was told under that key yet.
+        expect(await ledger.replay(id("a"), "files", at(31))).toMatchObject([{ subject: `${id("a")}.1.files~2`, status: "open" }]);
+        expect((await whats(ledger, "a")).at(-1)).toBe("deliver.replayed");
+        const second = await taskOf(ledger, "a", "deliver", `${id("a")}.1.files~2`);
+        await ledger.save(second, { is: "failed", fault: refused }, at(32));
+        expect(await ledger.replay(id("a"), null, at(33))).toMatchObject([{ id: second.id, status: "open", fault: null }]);
+        expect((await whats(ledger, "a")).at(-1)).toBe("deliver.reopened");
         expect((await ledger.due(at(40), 10, [], "deliver")).map(({ subject }) => subject)).toEqual([`${id("a")}.1.files~2`]);
       }),
     );
@@ -483,6 +488,63 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
         ]);
         await ledger.beat({ at: at(30).toISOString(), alive: true, pid: 1, mailboxes: [] });
         expect(await ledger.pulse()).toEqual({ at: at(30).toISOString(), alive: true, pid: 1, mailboxes: [] });
+      }),
+    );
+
+    test(
+      "what is not done, by kind, where it goes, and how it stands: each task once",
+      withLedger(async (ledger) => {
+        expect(await ledger.queues(at(0))).toEqual([]);
+        await tell(ledger);
+        const [split, extract, deliver] = [
+          { kind: "split", name: null },
+          { kind: "extract", name: "cloudsquid" },
+          { kind: "deliver", name: "files" },
+        ];
+        const due = (seconds: number) => at(seconds).toISOString();
+        const settle = { kind: "settle", name: null, state: "due", tasks: 2, dueSince: due(44) };
+        const failed = { ...extract, state: "failed", tasks: 1, dueSince: null };
+        expect(await ledger.queues(at(50))).toEqual([
+          failed,
+          settle,
+          { ...split, state: "due", tasks: 1, dueSince: due(17) },
+          { ...split, state: "failing", tasks: 1, dueSince: null },
+        ]);
+        // The time of the one that failed has come.
+        expect((await ledger.queues(at(60))).at(-1)).toEqual({ ...split, state: "failing", tasks: 1, dueSince: due(60) });
+
+        await extracted(ledger, "told");
+        expect(await ledger.queues(at(50))).toContainEqual({ ...deliver, state: "due", tasks: 1, dueSince: due(21) });
+        await ledger.pause("files", "by hand", at(22));
+        expect(await ledger.queues(at(50))).toContainEqual({ ...deliver, state: "waiting", tasks: 1, dueSince: null });
+        await ledger.save(await taskOf(ledger, "told", "deliver"), { is: "held", fault: temporary }, at(23));
+        expect(await ledger.queues(at(50))).toContainEqual({ ...deliver, state: "held", tasks: 1, dueSince: null });
+        const { open, failed: dead, held } = await ledger.counts();
+        expect((await ledger.queues(at(50))).reduce((sum, { tasks }) => sum + tasks, 0)).toBe(open + dead + held);
+      }),
+    );
+
+    test(
+      "a kind has moved when a task of it was taken further, not when one was added",
+      withLedger(async (ledger) => {
+        await receive(ledger, "a", 11);
+        expect(await ledger.moved("split", at(0))).toBe(false);
+        await ledger.save(await taskOf(ledger, "a", "split"), { is: "retry", at: at(30), fault: temporary }, at(20));
+        expect(await ledger.moved("split", at(20))).toBe(true);
+        expect(await ledger.moved("split", at(21))).toBe(false);
+        await ledger.save(await taskOf(ledger, "a", "split"), splitDone("a"), at(30));
+        expect(await ledger.moved("extract", at(0))).toBe(false);
+      }),
+    );
+
+    test(
+      "a write that is only tried changes nothing that is remembered",
+      withLedger(async (ledger) => {
+        await tell(ledger);
+        const before = await everything(ledger);
+        await ledger.tryWrite(at(90));
+        await ledger.tryWrite(at(91));
+        expect(await everything(ledger)).toEqual(before);
       }),
     );
 

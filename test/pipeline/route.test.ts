@@ -1,8 +1,9 @@
 /** Rules: the first that matches decides, every condition can hold and fail, and each says why. */
 import { describe, expect, it, test } from "vitest";
 import { NO_FACTS } from "../../src/message/facts.ts";
+import { messageIdOf } from "../../src/message/identity.ts";
 import type { Facts, Part } from "../../src/message/message.ts";
-import { type Condition, type Fallback, judge, type Mail, type Rule, routeOf } from "../../src/pipeline/route.ts";
+import { type Condition, type Fallback, judge, type Mail, type Rule, routeOf, withBuiltIn } from "../../src/pipeline/route.ts";
 
 const files = { name: "files", per: "document", failures: false } as const;
 const erp = { name: "erp", per: "message", failures: true } as const;
@@ -191,5 +192,27 @@ describe("a condition", () => {
     expect(first?.checks[0]?.said.length).toBeLessThan(2_000);
     expect(second?.checks[0]?.said.length).toBeLessThan(200);
     expect(performance.now() - before).toBeLessThan(5_000);
+  });
+});
+
+describe("what came back", () => {
+  const ours = mail({ facts: { messageId: messageIdOf("a key", "buyer.example") } });
+  const bounce = mail({ facts: { contentType: "multipart/report" } });
+  const all = take("all", {});
+
+  test("our own mail and bounces are ignored before all rules, and it is told why", () => {
+    for (const it of [ours, bounce]) {
+      expect(routeOf(withBuiltIn([all]), it, fallback)).toMatchObject({ is: "ignore", rule: "returned mail (built in)" });
+      expect(judge(withBuiltIn([all]), it)[0]).toMatchObject({ verdict: "decides", checks: [{ condition: "returned", holds: true }] });
+    }
+    expect(routeOf(withBuiltIn([all]), mail({ facts: { messageId: "<1@x.example>", contentType: "text/plain" } }), fallback).rule).toBe(
+      "all",
+    );
+  });
+
+  test("unless the owner has a rule for it", () => {
+    const rules = withBuiltIn([take("read bounces too", { returned: true }), all]);
+    expect(rules).toHaveLength(2);
+    expect(routeOf(rules, bounce, fallback).rule).toBe("read bounces too");
   });
 });

@@ -158,6 +158,55 @@ describe("what a sink is told", () => {
     await works.ledger.close();
   });
 
+  test("the same under one key, whatever is mended between two tries", async () => {
+    const { works, clock, given, broken } = await stage({ sinks: [reply] });
+    const bodies: Delivered[] = [];
+    const receiving = { away: true };
+    const outlet = works.sinks.get("reply");
+    if (outlet === undefined) throw new Error("no sink");
+    const deliver: typeof outlet.sink.deliver = async (delivery, key, signal) => {
+      bodies.push(delivery.body);
+      if (receiving.away) throw new Fault("reply.away", "nobody is there");
+      return outlet.sink.deliver(delivery, key, signal);
+    };
+    const away: Works = { ...works, sinks: new Map([["reply", { ...outlet, sink: { ...outlet.sink, deliver } }]]) };
+    broken.add(1);
+    const message = await arrive(works, "01-single-pdf");
+    for (const kind of ["split", "extract", "deliver"] as const) await advance(await openTask(works, kind), away, never);
+    broken.clear();
+    await works.ledger.reopen(message, clock.now());
+    // The failure is told again while the document is being read, and after it was.
+    for (let tries = 0; tries < 8; tries += 1) {
+      const next = await works.ledger.nextDue([]);
+      clock.set(new Date(Math.max(next?.getTime() ?? 0, clock.now().getTime())));
+      const [task] = await works.ledger.due(clock.now(), 1, []);
+      if (task !== undefined) await advance(task, away, never);
+    }
+    receiving.away = false;
+    await drain(away, clock);
+    const first = bodies.filter(({ id }) => id === `${message}.reply`);
+    expect(first.length).toBeGreaterThan(1);
+    for (const body of first) expect(body).toEqual(first[0]);
+    expect(given("reply").map((body) => [body.id.replace(message, "M"), statusOf(body)])).toEqual([
+      ["M.reply", ["failed"]],
+      ["M.reply~2", ["read"]],
+    ]);
+    await works.ledger.close();
+  });
+
+  test("nothing of what cannot be understood any more, because its service is gone", async () => {
+    const { works, clock, given } = await stage();
+    await arrive(works, "01-single-pdf");
+    for (const kind of ["split", "extract", "extract", "extract", "extract"] as const) {
+      clock.set(new Date(clock.now().getTime() + 60_000));
+      await advance(await openTask(works, kind), works, never);
+    }
+    const event = await advance(await openTask(works, "deliver"), { ...works, services: new Map() }, never);
+    expect(event).toMatchObject({ what: "deliver.failed", faultCode: "deliver.no-service" });
+    expect(given("files")).toEqual([]);
+    await works.ledger.close();
+  });
+
   test("all of it fits the published schema", async () => {
     expect(await readFile(new URL("../../config/delivery.schema.json", import.meta.url), "utf8"), "run `npm run generate`").toBe(
       deliverySchema(),

@@ -15,7 +15,13 @@ import {
 
 const MESSAGE = "5d41402abc4b2a76b9719d911017c592ae3b0c44298fc1c149afbf4c8996fb92";
 const doc = (position: number) => `${MESSAGE}.${position}`;
-const known = (kind: TaskKind, status: TaskStatus, subject: string, memo: Known["memo"] = null): Known => ({ kind, status, subject, memo });
+const known = (kind: TaskKind, status: TaskStatus, subject: string, memo: Known["memo"] = null): Known => ({
+  kind,
+  status,
+  subject,
+  memo,
+  fault: null,
+});
 const split = known("split", "done", MESSAGE);
 const extract = (status: TaskStatus, position = 1) => known("extract", status, doc(position));
 
