@@ -74,6 +74,9 @@ type Lane = Watch & {
   readonly waiting: Set<AbortController>;
 };
 
+/** The category of questions. */
+const READ = "read";
+
 /** The calls of this category are in trouble; what a proxy garbles, and what we break ourselves, is not the service's failure. */
 const TROUBLE = new Set(["http.interrupted", "http.ambiguous"]);
 
@@ -83,7 +86,8 @@ const TROUBLE = new Set(["http.interrupted", "http.ambiguous"]);
  * - `http.rate-limited`: a 429 or 503 with Retry-After or X-RateLimit-Reset closed the category.
  * - `http.resting`: too many failures in a row, of one category (5xx, no complete answer) or of the service (no connection). When the
  *   rest is over exactly one call is let through: its answer ends the rest, its failure doubles it. Each category is counted by
- *   itself: questions that are answered say nothing about orders that are not.
+ *   itself: questions that are answered say nothing about orders that are not. But where questions fail nothing is ordered or uploaded
+ *   either: what becomes of it could not be asked.
  * The wait for one's turn is not part of the call's deadline.
  */
 export function mannered(http: Http, options: MannersOptions, clock: Clock): Http {
@@ -94,7 +98,7 @@ export function mannered(http: Http, options: MannersOptions, clock: Clock): Htt
   const now = () => clock.now().getTime();
 
   function laneOf({ category, method }: HttpRequest): Lane {
-    const wanted = category ?? (method === "GET" ? "read" : "write");
+    const wanted = category ?? (method === "GET" ? READ : "write");
     const known = lanes.get(wanted);
     if (known) return known;
     const rate = options.rates[wanted];
@@ -130,11 +134,13 @@ export function mannered(http: Http, options: MannersOptions, clock: Clock): Htt
       const until = new Date(lane.closedUntil).toISOString();
       return turnAway(lane, lane.closedUntil, "http.rate-limited", `wants no more calls of the kind "${lane.category}" before ${until}`);
     }
-    const resting = [whole, lane].find(({ breaker, testing }) => breaker.rest !== null && (testing || breaker.rest.until > now()));
+    const reading = lanes.get(READ);
+    const watches = [whole, lane, ...(reading === undefined || reading === lane ? [] : [reading])];
+    const resting = watches.find(({ breaker, testing }) => breaker.rest !== null && (testing || breaker.rest.until > now()));
     if (resting === undefined) return null;
     const { breaker, testing } = resting;
     const until = testing ? now() + options.breaker.firstMs : (breaker.rest?.until ?? now());
-    const what = resting === whole ? "cannot be reached" : `fails calls of the kind "${lane.category}"`;
+    const what = resting === whole ? "cannot be reached" : `fails calls of the kind "${resting === lane ? lane.category : READ}"`;
     return turnAway(lane, until, "http.resting", `${what} since ${new Date(breaker.failingSince ?? now()).toISOString()}`);
   }
 
@@ -173,7 +179,7 @@ export function mannered(http: Http, options: MannersOptions, clock: Clock): Htt
     if (watch.breaker.rest !== null && !tested.includes(watch)) return;
     watch.breaker = afterCall(watch.breaker, answered, now(), options.breaker);
     if (watch.breaker.rest === null) return;
-    for (const lane of lanes.values()) if (watch === whole || watch === lane) sendAway(lane);
+    for (const lane of lanes.values()) if (watch === whole || watch === lane || watch === lanes.get(READ)) sendAway(lane);
   }
 
   async function send(request: HttpRequest, signal: AbortSignal, lane: Lane, tested: readonly Watch[]): Promise<HttpResponse> {

@@ -204,15 +204,34 @@ describe("a service that is down", () => {
     ["no answer", (_: Asked, response: ServerResponse) => void response.socket?.destroy()],
   ])("%s three times in a row: that category rests, and says so without asking; the others are asked", async (_, answer) => {
     const { call, fault, server } = await service((asked, response, nth) => (asked.path === "/fine" ? fine : answer)(asked, response, nth));
-    for (let n = 0; n < 3; n += 1) await call("read").catch(() => {});
-    const resting = await fault("read");
+    for (let n = 0; n < 3; n += 1) await call("write").catch(() => {});
+    const resting = await fault("write");
     expect(resting).toMatchObject({ code: "http.resting", temporary: true, retryAt: new Date(START + 10_050) });
     expect(resting.message).toBe(
-      'squid fails calls of the kind "read" since 2026-05-04T10:00:00.000Z; next try at 2026-05-04T10:00:10.050Z',
+      'squid fails calls of the kind "write" since 2026-05-04T10:00:00.000Z; next try at 2026-05-04T10:00:10.050Z',
     );
     expect(server.asked).toHaveLength(3);
     expect((await call("run", never, "/fine")).status).toBe(200);
-    expect(await fault("read"), "an answer to the others says nothing about it").toMatchObject({ code: "http.resting" });
+    expect(await fault("write"), "an answer to the others says nothing about it").toMatchObject({ code: "http.resting" });
+  });
+
+  test("questions that fail keep back what is ordered and uploaded too, until one is answered", async () => {
+    let down = true;
+    const { call, fault, server, pass } = await service((asked, response, nth) =>
+      (down && asked.path === "/" ? status(502) : fine)(asked, response, nth),
+    );
+    for (let n = 0; n < 3; n += 1) expect((await call("read", never, "/")).status).toBe(502);
+    for (const category of ["run", "write"])
+      expect(await fault(category)).toMatchObject({
+        code: "http.resting",
+        blameless: true,
+        message: expect.stringContaining('kind "read"'),
+      });
+    expect(server.asked).toHaveLength(3);
+    down = false;
+    pass(10_000);
+    expect((await call("read", never, "/")).status).toBe(200);
+    expect((await call("run", never, "/order")).status).toBe(200);
   });
 
   test("orders that fail are counted though questions are answered in between", async () => {
