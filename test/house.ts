@@ -153,7 +153,7 @@ function crookedFile(path: string, text: string): readonly string[] {
   return faults;
 }
 
-const TEST_ROOMS = new Set(["contract", "servers", "crash", "e2e", "bench", "fixtures", ...Object.keys(ROOMS)]);
+const TEST_ROOMS = new Set(["contract", "servers", "crash", "faults", "e2e", "bench", "fixtures", ...Object.keys(ROOMS)]);
 
 function crookedTest(path: string): readonly string[] {
   const [, room, file] = path.split("/");

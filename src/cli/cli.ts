@@ -27,10 +27,18 @@ function program(terminal: Terminal, ended: (code: number) => void): Command {
     .action(async (options: { config: string }) => ended(await (await import("./check.ts")).check(options, terminal)));
 
   billhook
+    .command("login <mailbox>")
+    .description("sign in to a mailbox with oauth2: shows a code or an address, waits for the consent, and stores it")
+    .option(...CONFIG)
+    .action(async (mailbox: string, options: { config: string }) =>
+      ended(await (await import("./login.ts")).login({ ...options, mailbox }, terminal)),
+    );
+
+  billhook
     .command("status")
     .description("what the daemon is doing and what needs a person")
     .option(...CONFIG)
-    .option("--alive", "only exit 0 when the daemon lives and every mailbox is being read (for HEALTHCHECK)", false)
+    .option("--alive", "only exit 0 when the daemon, its ledger, its disk and every mailbox are well (for HEALTHCHECK)", false)
     .option("--json", "one JSON object", false)
     .action(async (options: { config: string; alive: boolean; json: boolean }) =>
       ended(await (await import("./status.ts")).status(options, terminal)),

@@ -149,8 +149,8 @@ function sentenceOf({ rule, verdict, checks }: Judged): string {
   return `${rule} ${VERDICTS[verdict]}${why === "" ? "; it has no conditions" : `; ${why}`}`;
 }
 
-function routeOf({ rules, route, paid }: Explained): string {
-  const by = route.rule ?? (rules.length === 0 ? "there are no rules" : "no rule matches");
+function routeOf({ route, paid }: Explained): string {
+  const by = route.rule ?? "no rule matches";
   switch (route.is) {
     case "take":
       return `${by}: read by ${paid.service}, delivered to ${route.sinks.map(({ name }) => name).join(", ") || "nobody"}`;
@@ -189,5 +189,7 @@ function toldOf(told: Afterwards): string {
       return `it is moved to ${told.folder}`;
     case "keyword":
       return `it gets the keyword ${told.keyword}`;
+    case "label":
+      return `it gets the label ${told.label}`;
   }
 }

@@ -125,6 +125,7 @@ function readableParts(root: unknown): Readable {
     sinks: right("sinks", sink),
     routes: rules.map((it) => rule.safeParse(it).data ?? null),
     web: valueAt(root, ["web"]) !== undefined,
+    key: valueAt(root, ["secrets", "key"]) !== undefined,
     names: { mailboxes: names("mailboxes"), services: names("services"), sinks: names("sinks") },
   };
 }

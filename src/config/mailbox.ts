@@ -1,6 +1,9 @@
 /** The mailboxes of the configuration, and what a mailbox is told about a mail. */
 import { z } from "zod";
+import { oauth2 } from "./oauth2.ts";
 import { choice, cron, day, host, keyword, line, path, section, whole, yesOrNo } from "./values.ts";
+
+const ACTION = "none, seen, flag, delete, { move: Folder }, { keyword: name } or, at Gmail, { label: name }";
 
 /** What is done with one mail in its mailbox. */
 export const action = z
@@ -14,10 +17,16 @@ export const action = z
         is: "keyword" as const,
         keyword,
       })),
+      section({ label: line("a label").meta({ description: "The label of Gmail to add; made when it is not there." }) }).transform(
+        ({ label }) => ({
+          is: "label" as const,
+          label,
+        }),
+      ),
     ],
-    { error: "none, seen, flag, delete, { move: Folder } or { keyword: name }" },
+    { error: ACTION },
   )
-  .meta({ expected: "none, seen, flag, delete, { move: Folder } or { keyword: name }" });
+  .meta({ expected: ACTION });
 
 const start = z
   .union(
@@ -52,9 +61,20 @@ export const mailbox = section({
     .nullable()
     .default(null)
     .meta({ description: "A PEM file with more CA certificates to trust for this server.", examples: ["./ca.pem"] }),
-  user: line("the login name of the account").meta({ description: "Who logs in.", examples: ["invoices@example.com"] }),
-  // biome-ignore lint/suspicious/noTemplateCurlyInString: a reference as the configuration writes it
-  password: line("a password").meta({ description: "The password of the account.", examples: ["${IMAP_PASSWORD}"], writeOnly: true }),
+  user: line("the login name of the account").meta({
+    description: "Who logs in; with oauth2 it may be a shared mailbox.",
+    examples: ["invoices@example.com"],
+  }),
+  password: line("a password")
+    .nullable()
+    .default(null)
+    .meta({
+      description: "The password of the account, or of this application; otherwise oauth2.",
+      // biome-ignore lint/suspicious/noTemplateCurlyInString: a reference as the configuration writes it
+      examples: ["${IMAP_PASSWORD}"],
+      writeOnly: true,
+    }),
+  oauth2,
   folder: line("a folder name").default("INBOX").meta({ description: "The folder that is watched." }),
   start: start.prefault("now").meta({
     description: "What the mail already there means when the folder is seen for the first time.",

@@ -1,6 +1,7 @@
 /** What must hold between keys. Pure: it is given what could be read, and says every rule that is broken. */
-import { type Broken, folderKey, retryRules, tlsRules } from "./broken.ts";
+import { type Broken, folderKey, retryRules } from "./broken.ts";
 import type { Mailbox } from "./mailbox.ts";
+import { mailboxRules } from "./mailbox-rules.ts";
 import type { Retry } from "./retry.ts";
 import type { WrittenRule } from "./route.ts";
 import { type Names, routeRules } from "./route-rules.ts";
@@ -19,17 +20,19 @@ export type Readable = {
   readonly routes: readonly (WrittenRule | null)[];
   /** Whether the section stands there, right or not. */
   readonly web: boolean;
+  /** Whether secrets.key stands there, right or not. */
+  readonly key: boolean;
   readonly names: Names;
 };
 
 export function brokenRules(readable: Readable): readonly Broken[] {
-  const { retry, mailboxes, services, sinks, routes, web, names } = readable;
+  const { retry, mailboxes, services, sinks, routes, web, key, names } = readable;
   const accounts = new Map(Object.entries(mailboxes).map(([name, { user }]) => [user.toLowerCase(), name]));
   return [
     ...atLeastOne(names),
     ...oneName(names),
     ...(retry ? retryRules(["retry"], retry) : []),
-    ...Object.entries(mailboxes).flatMap(([name, mailbox]) => mailboxRules(["mailboxes", name], mailbox)),
+    ...Object.entries(mailboxes).flatMap(([name, mailbox]) => mailboxRules(["mailboxes", name], mailbox, key)),
     ...sameTwice("mailboxes", mailboxes, (it) => [it.host.toLowerCase(), it.port, it.user, folderKey(it.folder)], SAME_FOLDER),
     ...Object.entries(services).flatMap(([name, service]) => serviceRules(["services", name], service, web)),
     ...Object.entries(sinks).flatMap(([name, sink]) => sinkRules(["sinks", name], sink, accounts)),
@@ -58,19 +61,6 @@ function oneName({ services, sinks }: Names): readonly Broken[] {
       path: ["sinks", name],
       message: "a service has this name too, and `billhook pause` takes either. Change one of the two.",
     }));
-}
-
-function mailboxRules(path: readonly string[], mailbox: Mailbox): readonly Broken[] {
-  const broken = [...tlsRules(path, mailbox)];
-  for (const verdict of ["done", "failed"] as const) {
-    const action = mailbox.afterwards[verdict];
-    if (action.is === "move" && folderKey(action.folder) === folderKey(mailbox.folder))
-      broken.push({
-        path: [...path, "afterwards", verdict, "move"],
-        message: "expected another folder than the one that is watched. Choose another, or write none.",
-      });
-  }
-  return broken;
 }
 
 const SAME_FOLDER = "watches the same folder of the same account. Remove one of the two.";

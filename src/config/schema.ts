@@ -5,12 +5,13 @@ import { retry } from "./retry.ts";
 import { routes } from "./route.ts";
 import { service } from "./service.ts";
 import { sink } from "./sink.ts";
-import { choice, host, named, path, section, whole, yesOrNo } from "./values.ts";
+import { choice, host, line, named, path, section, size, whole, yesOrNo } from "./values.ts";
 
 const state = section({
   directory: path("a directory")
     .default("./state")
     .meta({ description: "Where the ledger and the messages are kept. One daemon at a time; it must survive restarts." }),
+  minFree: size().prefault("100MB").meta({ description: "With less free space there, billhook says that it is not well." }),
 }).meta({ description: "What billhook remembers." });
 
 const log = section({
@@ -21,6 +22,21 @@ const log = section({
   addresses: yesOrNo().default(false).meta({ description: "Whether full mail addresses are written; otherwise only a…@example.com." }),
 }).meta({ description: "The log, on standard error." });
 
+const secrets = section({
+  key: line(
+    "32 bytes in base64 or hexadecimal digits, as `openssl rand -base64 32` prints them",
+    /^([A-Za-z0-9+/]{43}=|[0-9A-Fa-f]{64})$/,
+  ).meta({
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: a reference as the configuration writes it
+    examples: ["${BILLHOOK_KEY}"],
+    description: "The key (AES-256-GCM) that the tokens of mailboxes with oauth2 are stored with, under signin in the state directory.",
+    writeOnly: true,
+  }),
+})
+  .optional()
+  .transform((it) => it ?? null)
+  .meta({ description: "What billhook keeps its own secrets with." });
+
 const web = section({
   host: host("localhost")
     .default("127.0.0.1")
@@ -28,14 +44,22 @@ const web = section({
   port: whole(1, 65_535, "a port number from 1 to 65535")
     .default(8080)
     .meta({ description: "The port listened on.", examples: [8080] }),
+  metrics: yesOrNo().nullable().default(null).meta({
+    description:
+      "Whether /metrics is served, and /readyz gives its reasons: both name mailboxes, services and sinks to whoever can reach the port. Left out: on loopback only.",
+  }),
 })
   .optional()
   .transform((it) => it ?? null)
-  .meta({ description: "The HTTP server that webhooks come in by. Nothing is listened on when it is left out." });
+  .meta({
+    description:
+      "The HTTP server of /healthz, /readyz, /metrics, and that webhooks come in by. Nothing is listened on when it is left out.",
+  });
 
 export const schema = section({
   state: state.prefault({}),
   log: log.prefault({}),
+  secrets,
   concurrency: whole(1, 64, "a whole number from 1 to 64").default(8).meta({ description: "How many tasks are worked on at once." }),
   retry: retry("3d").prefault({}).meta({ description: "When to try again after a failure that may pass. Sinks have their own." }),
   mailboxes: named(mailbox).meta({ description: "The mailboxes that are watched, by a name of your own; at least one.", minProperties: 1 }),

@@ -73,15 +73,16 @@ const sync = (limit: string) => ({
     .meta({ description: "With mode: sync, the largest document read that way; a larger one is read async." }),
 });
 
+const deadlines = {
+  pending: duration().prefault("2h").meta({ description: "How long a run may stay pending." }),
+  running: duration().prefault("2h").meta({ description: "How long a run may stay running, or in a state we do not know." }),
+};
+const GIVEN_UP = "When a run is given up. Time in which the service answers no question does not count.";
+
 /** What every kind of service understands. */
 const shared = {
   timeout: duration().prefault("60s").meta({ description: "The longest one HTTP call may take." }),
-  deadlines: section({
-    pending: duration().prefault("2h").meta({ description: "How long a run may stay pending." }),
-    running: duration().prefault("2h").meta({ description: "How long a run may stay running, or in a state we do not know." }),
-  })
-    .prefault({})
-    .meta({ description: "When a run is given up." }),
+  deadlines: section(deadlines).prefault({}).meta({ description: GIVEN_UP }),
   limits: section({
     runsPerDay: most().meta({ description: "Runs bought in a day (UTC).", examples: [500] }),
     runsPerHour: most().meta({ description: "Runs bought in an hour.", examples: [100] }),
@@ -229,7 +230,7 @@ const extend = section({
   }),
   output: choice("final", "reviewed", "initial").default("final").meta({
     description:
-      "Which output is the data. final: with what people at Extend changed. reviewed: only what people passed. initial: as first read.",
+      "Which output is the data. final: with what people at Extend changed. reviewed: only what people passed, waited for until deadlines.review. initial: as first read.",
   }),
   maxBytes: size().prefault("50MB").meta({ description: "The largest message submitted; a larger one fails without being sent." }),
   webhookSecret: line("a signing secret, which begins with wss_", /^wss_[\x21-\x7e]+$/)
@@ -244,8 +245,16 @@ const extend = section({
     }),
   poll: poll("1s"),
   ...shared,
+  deadlines: section({
+    ...deadlines,
+    review: duration()
+      .prefault("14d")
+      .meta({ description: "With output: reviewed, how long people may take to look at what a run found." }),
+  })
+    .prefault({})
+    .meta({ description: GIVEN_UP }),
 })
-  .transform(({ region, url, ...rest }) => ({ ...rest, url: url ?? REGIONS[region] }))
+  .transform(({ region, url, ...rest }) => ({ ...rest, url: url ?? REGIONS[region], reviewMs: rest.deadlines.review }))
   .meta({ description: "Extend." });
 
 export const service = z.discriminatedUnion("kind", [cloudsquid, extend], kindOf("the kind of a service: cloudsquid or extend"));

@@ -30,6 +30,7 @@ import type { Source } from "../source/source.ts";
 import { openSpool } from "../store/spool.ts";
 import { openLedger } from "../store/sql.ts";
 import type { Ledger } from "../store/store.ts";
+import { createSignIns } from "./signins.ts";
 
 export type Doors = {
   readonly sources: ReadonlyMap<string, Source>;
@@ -57,13 +58,16 @@ export async function assembleDoors(config: Config, { clock, log }: Deps, memory
   const proxies = proxiesOf(process.env);
   const closing: (() => Promise<void>)[] = [];
 
+  const signIns = createSignIns(config, { clock, proxies }, (name) => sources.get(name)?.sweep());
   for (const [name, mailbox] of Object.entries(config.mailboxes)) {
-    const { host, port, tls, user, password, folder, start, afterwards } = mailbox;
+    const { host, port, tls, user, password, oauth2, folder, start, afterwards } = mailbox;
     const ca = await pem("ca", mailbox.ca);
-    const source = createImapSource({ name, host, port, tls, ca, user, password, folder, start, afterwards }, { clock, log });
+    const secret = { password, accessToken: signIns.byMailbox.get(name)?.accessToken ?? null, mechanism: oauth2?.mechanism ?? "auto" };
+    const source = createImapSource({ name, host, port, tls, ca, user, ...secret, folder, start, afterwards }, { clock, log });
     sources.set(name, source);
     closing.push(source.close);
   }
+  closing.push(signIns.close);
   for (const [name, service] of Object.entries(config.services)) {
     const { rates, breaker, limits, invoice, timeout } = service;
     // A socket for each task in hand: behind one's turn there is no second line, in which a call could wait for longer.

@@ -11,6 +11,7 @@ import { webhookRoute } from "../web/webhooks.ts";
 import { assembleWorks } from "./assemble.ts";
 import { intake } from "./intake.ts";
 import { startSchedule } from "./schedule.ts";
+import { watched } from "./watched.ts";
 import { createWorker } from "./worker.ts";
 
 export type DaemonOptions = {
@@ -48,17 +49,18 @@ export async function runDaemon(options: DaemonOptions, stopped: AbortSignal): P
       mailboxes: works.sources.size,
       services: [...works.services.keys()].join(","),
       sinks: [...works.sinks.keys()].join(","),
-      rules: works.routing.rules.length,
       state: config.state.directory,
     });
-    const tell = (event: Event) => {
+    const { routes, tell: count, swept } = await watched(config, works, clock);
+    const tell = (event: Event, tookMs: number | null = null) => {
       void logEvent(event, works, config.log.addresses, log);
+      count(event, tookMs);
       options.tell?.(event);
       worker.wake();
     };
     const worker = createWorker({ works, concurrency: config.concurrency, tell, log, clock });
     if (config.web !== null) {
-      const web = await startWeb({ ...config.web, log, routes: [webhookRoute({ works, log, wake: worker.wake })] });
+      const web = await startWeb({ ...config.web, log, routes: [webhookRoute({ works, log, wake: worker.wake }), ...routes] });
       closers.push(web.stop);
       log.event("info", "web.listening", { host: config.web.host, port: web.port });
     }
@@ -78,7 +80,7 @@ export async function runDaemon(options: DaemonOptions, stopped: AbortSignal): P
     let reading = works.sources.size;
     let unread = 0;
     const intakes = [...works.sources.values()].map(async (source) => {
-      const isRead = await intake({ source, works, tell, log, clock, once }, stop);
+      const isRead = await intake({ source, works, tell, swept, log, clock, once }, stop);
       if (!isRead) unread += 1;
       reading -= 1;
       worker.wake();
@@ -100,7 +102,17 @@ export async function runDaemon(options: DaemonOptions, stopped: AbortSignal): P
 
 /** The pulse others look at: when each mailbox was swept last, and how many sweeps it has missed since. */
 function createHeart(works: Works, clock: Clock) {
+  const startedAt = clock.now().toISOString();
   const due = new Map<string, { readonly sweeps: number; readonly since: number }>();
+  /** Since when each mailbox was in trouble whenever it was looked at; a complete sweep between two looks ends it. */
+  const ailing = new Map<string, { readonly since: string; readonly sweptAt: number | undefined }>();
+  const troubledSince = ({ name, freshness }: Source, at: string): string | null => {
+    const { trouble, sweptAt } = freshness();
+    const known = ailing.get(name);
+    if (trouble === null) ailing.delete(name);
+    else if (known === undefined || known.sweptAt !== sweptAt?.getTime()) ailing.set(name, { since: at, sweptAt: sweptAt?.getTime() });
+    return ailing.get(name)?.since ?? null;
+  };
   /** The sweeps that were due and have not been followed by a complete one. */
   const missedBy = ({ name, freshness }: Source) => {
     const last = due.get(name);
@@ -112,11 +124,13 @@ function createHeart(works: Works, clock: Clock) {
       const missed = missedBy(source);
       due.set(source.name, { sweeps: (missed?.sweeps ?? 0) + 1, since: missed?.since ?? clock.now().getTime() });
     },
-    beat: (alive: boolean) =>
-      works.ledger.beat({
-        at: clock.now().toISOString(),
+    beat: (alive: boolean) => {
+      const at = clock.now().toISOString();
+      return works.ledger.beat({
+        at,
         alive,
         pid: process.pid,
+        startedAt,
         mailboxes: [...works.sources.values()].map((source) => {
           const { sweptAt, trouble } = source.freshness();
           return {
@@ -124,9 +138,11 @@ function createHeart(works: Works, clock: Clock) {
             sweptAt: sweptAt?.toISOString() ?? null,
             missedSweeps: missedBy(source)?.sweeps ?? 0,
             trouble: trouble === null ? null : recordOf(trouble),
+            troubleSince: troubledSince(source, at),
           };
         }),
-      }),
+      });
+    },
   };
 }
 

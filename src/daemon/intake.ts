@@ -11,6 +11,8 @@ export type IntakeOptions = {
   readonly source: Source;
   readonly works: Works;
   readonly tell: (event: Event) => void;
+  /** A sweep of this mailbox is complete. */
+  readonly swept?: (mailbox: string) => void;
   readonly log: Logger;
   readonly clock: Clock;
   /** True: end after the first complete sweep. */
@@ -24,7 +26,7 @@ const PAUSE_MS = 2_000;
  * Ends when `stop` is aborted or, with `once`, after one sweep or when the mailbox cannot be read; never rejects: what fails is
  * logged and begun again at the cursor. Resolves with whether a sweep was complete.
  */
-export async function intake({ source, works, tell, log, clock, once }: IntakeOptions, stop: AbortSignal): Promise<boolean> {
+export async function intake({ source, works, tell, swept: told, log, clock, once }: IntakeOptions, stop: AbortSignal): Promise<boolean> {
   const leave = new AbortController();
   const signal = AbortSignal.any([stop, leave.signal]);
   if (once) void leaveAtTrouble(source, clock, leave, signal);
@@ -36,6 +38,7 @@ export async function intake({ source, works, tell, log, clock, once }: IntakeOp
         try {
           const event = await receive(sight, source.name, works);
           if (event !== null) tell(event);
+          if (sight.is === "swept") told?.(source.name);
           swept ||= sight.is === "swept";
           if (once && swept) {
             leave.abort();

@@ -1,16 +1,20 @@
-/** The worker: takes the tasks that are due, a few of each kind at a time, and takes each one effect further. */
+/** The worker: takes the tasks that are due, a few of each kind and for each sink at a time, and takes each one effect further. */
 import type { Clock } from "../base/clock.ts";
 import { asFault } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { advance } from "../pipeline/pipeline.ts";
 import type { Works } from "../pipeline/step.ts";
-import { type Event, TASK_KINDS, type Task, type TaskKind } from "../store/record.ts";
+import { deliveryNameOf, type Event, TASK_KINDS, type Task, type TaskKind } from "../store/record.ts";
 
 export type WorkerOptions = {
   readonly works: Works;
-  /** Tasks of one kind in hand at once: a service that hangs must not hold up splitting and delivering, nor a sink the service. */
+  /**
+   * Tasks of one kind, and deliveries to one sink, in hand at once: a service that hangs must not hold up splitting and delivering, nor a
+   * sink the service or the other sinks.
+   */
   readonly concurrency: number;
-  readonly tell: (event: Event) => void;
+  /** A saved change, and how long the effect and its save took. */
+  readonly tell: (event: Event, tookMs: number) => void;
   readonly log: Logger;
   readonly clock: Clock;
 };
@@ -32,13 +36,14 @@ const NAP_MS = 2_000;
 
 export function createWorker({ works, concurrency, tell, log, clock }: WorkerOptions): Worker {
   let wake = () => {};
-  const inHand = new Map<number, { readonly kind: TaskKind; readonly work: Promise<void> }>();
+  const inHand = new Map<number, { readonly kind: TaskKind; readonly sink: string | null; readonly work: Promise<void> }>();
   let broken: unknown;
 
   const take = (task: Task, abandon: AbortSignal) => {
+    const began = performance.now();
     const work = advance(task, works, abandon)
       .then((event) => {
-        if (event !== null) tell(event);
+        if (event !== null) tell(event, performance.now() - began);
       })
       .catch((thrown: unknown) => {
         if (!abandon.aborted) broken ??= thrown;
@@ -47,23 +52,36 @@ export function createWorker({ works, concurrency, tell, log, clock }: WorkerOpt
         inHand.delete(task.id);
         wake();
       });
-    inHand.set(task.id, { kind: task.kind, work });
+    inHand.set(task.id, { kind: task.kind, sink: sinkOf(task), work });
   };
 
-  const handsOn = (kind: TaskKind) => [...inHand].flatMap(([id, held]) => (held.kind === kind ? [id] : []));
+  /** What is in hand of a kind, and what has no hand free: the whole kind, or some sinks. */
+  const handsOn = (kind: TaskKind) => {
+    const ofKind = [...inHand].filter(([, held]) => held.kind === kind);
+    const bySink = Map.groupBy(ofKind, ([, { sink }]) => sink);
+    const full = [...bySink].flatMap(([sink, its]) => (its.length >= concurrency ? [sink] : []));
+    return { held: ofKind.map(([id]) => id), isFull: full.includes(null), fullSinks: full.filter((sink) => sink !== null) };
+  };
 
+  /** True when some were taken: there may be more, for other sinks. */
   const takeDue = async (kind: TaskKind, abandon: AbortSignal): Promise<boolean> => {
-    const held = handsOn(kind);
-    const due = held.length < concurrency ? await works.ledger.due(clock.now(), concurrency - held.length, held, kind) : [];
-    for (const task of due) take(task, abandon);
-    return due.length > 0;
+    const { held, isFull, fullSinks } = handsOn(kind);
+    if (isFull) return false;
+    let took = false;
+    for (const task of await works.ledger.due(clock.now(), concurrency, held, kind, fullSinks)) {
+      const now = handsOn(kind);
+      if (now.isFull || now.fullSinks.includes(sinkOf(task) ?? "")) continue;
+      take(task, abandon);
+      took = true;
+    }
+    return took;
   };
 
-  /** When there is something to do of a kind that has a hand free. */
+  /** When there is something to do of a kind, or for a sink, that has a hand free. */
   const nextDue = async (): Promise<number> => {
     const moments = TASK_KINDS.map(async (kind) => {
-      const held = handsOn(kind);
-      const next = held.length < concurrency ? await works.ledger.nextDue(held, kind) : null;
+      const { held, isFull, fullSinks } = handsOn(kind);
+      const next = isFull ? null : await works.ledger.nextDue(held, kind, fullSinks);
       return next?.getTime() ?? Number.POSITIVE_INFINITY;
     });
     return Math.min(...(await Promise.all(moments)));
@@ -105,4 +123,9 @@ export function createWorker({ works, concurrency, tell, log, clock }: WorkerOpt
   };
 
   return { run, wake: () => wake() };
+}
+
+/** Null for what is no delivery. */
+function sinkOf({ kind, subject }: Task): string | null {
+  return kind === "deliver" ? deliveryNameOf(subject).sink : null;
 }

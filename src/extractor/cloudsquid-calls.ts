@@ -24,6 +24,9 @@ export type Effect<Made> =
   /** Nobody knows whether it was made. */
   | { readonly is: "lost"; readonly fault: Fault };
 
+/** How a question ended. */
+export type Known<Found> = { readonly is: "known"; readonly found: Found } | { readonly is: "refused" | "halted"; readonly fault: Fault };
+
 export type Calls = {
   /** A row for a Document; its id. */
   readonly upload: (body: HttpBody, signal: AbortSignal, buying?: Buying) => Promise<Effect<string>>;
@@ -36,9 +39,9 @@ export type Calls = {
   /** Puts a file among those of the project. May be repeated: a path that is taken holds the same bytes, by its name. */
   readonly store: (path: string, body: HttpBody, signal: AbortSignal) => Promise<Exclude<Effect<null>, { is: "lost" }>>;
   /** Where a stored file can be fetched, for 15 minutes; a secret, so it is never saved. */
-  readonly signedUrl: (path: string, signal: AbortSignal) => Promise<string>;
+  readonly signedUrl: (path: string, signal: AbortSignal) => Promise<Known<string>>;
   /** The names of the projects the key opens. */
-  readonly projects: (signal: AbortSignal) => Promise<readonly unknown[]>;
+  readonly projects: (signal: AbortSignal) => Promise<Known<readonly unknown[]>>;
 };
 
 const LONGEST_URL = 8_000;
@@ -135,16 +138,17 @@ export function createCalls(options: CallOptions, { clock, http }: { readonly cl
     signedUrl: async (path, signal) => {
       const url = `${project}/files?path=${path}`;
       const answer = await get(url, READ, signal);
-      if (answer.is !== "answer") throw answer.fault;
+      if (answer.is !== "answer") return answer;
       const signed = answer.json.url;
-      if (typeof signed === "string" && signed.length <= LONGEST_URL && /^https?:\/\/\S+$/.test(signed)) return signed;
+      if (typeof signed === "string" && signed.length <= LONGEST_URL && /^https?:\/\/\S+$/.test(signed))
+        return { is: "known", found: signed };
       throw unexpected(nameOf("GET", url), answer.json, "a url");
     },
 
     projects: async (signal) => {
       const answer = await get(`${api}/projects`, READ, signal);
-      if (answer.is !== "answer") throw answer.fault;
-      return Array.isArray(answer.json) ? answer.json.map((one) => object(one).name) : [];
+      if (answer.is !== "answer") return answer;
+      return { is: "known", found: Array.isArray(answer.json) ? answer.json.map((one) => object(one).name) : [] };
     },
   };
 }

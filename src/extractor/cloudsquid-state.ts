@@ -7,7 +7,7 @@ type Carried = {
   readonly possiblyTwice: number;
   /** A purchase (the start of a run, or a blocking call) was sent, its answer was lost, and no later one has told a run. */
   readonly perhapsBought: boolean;
-  /** Ids of the parts that were left out because of their type; the first hundred. */
+  /** Ids of the parts that were not sent. */
   readonly skipped: readonly string[];
   /** The last run that was bought; the row's id where the service gave the run none, `unnamed-<when>` where it gave neither. */
   readonly runId?: string;
@@ -26,16 +26,15 @@ export type Running = Carried & {
   /** As the service last gave it; null when it gave none. */
   readonly status: string | null;
   readonly phase: "pending" | "running";
-  /** Since when it is in this phase, ISO 8601. */
+  /** Since when it is in this phase, and when a question was answered last, ISO 8601. Time in which none was is not counted: `since` is moved. */
   readonly since: string;
+  readonly answeredAt?: string;
   readonly polls: number;
 };
 export type State = Unsent | Stored | Uploaded | Running;
 
-const MOST_SKIPPED = 100;
-
 export function carried({ possiblyTwice, perhapsBought, skipped, runId }: State): Carried {
-  return { possiblyTwice, perhapsBought, skipped: skipped.slice(0, MOST_SKIPPED), ...(runId === undefined ? {} : { runId }) };
+  return { possiblyTwice, perhapsBought, skipped, ...(runId === undefined ? {} : { runId }) };
 }
 
 export function stateOf(memo: Memo | null): State {

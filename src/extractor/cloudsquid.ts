@@ -10,7 +10,8 @@ import { type PlanOptions, planOf, submissionFor } from "./cloudsquid-plan.ts";
 import { carried, type Running, type State, type Stored, stateOf, type Unsent, type Uploaded } from "./cloudsquid-state.ts";
 import type { Buying, Document, Extractor, Progress } from "./extractor.ts";
 import { idOf } from "./json.ts";
-import { type Polling, pollWaitMs } from "./polling.ts";
+import { answered, type Polling, pollWaitMs } from "./polling.ts";
+import { skippedBy, unread } from "./submission.ts";
 
 export type CloudsquidOptions = CallOptions &
   PlanOptions & {
@@ -23,7 +24,7 @@ export type CloudsquidOptions = CallOptions &
     /** Only a run that is started by itself can be asked for this, so it rules out `sync`. It does not reach what `uri` stores. */
     readonly zeroRetention: boolean;
     readonly poll: Polling;
-    /** How long a run may stay in a state, from when it was first seen there. */
+    /** How long a run may stay in a state, from when it was first seen there; time in which no question was answered does not count. */
     readonly deadlines: { readonly pendingMs: number; readonly runningMs: number };
   };
 
@@ -39,7 +40,7 @@ const PASSING = new Set(["cloudsquid.not-found", "cloudsquid.unexpected"]);
 /**
  * Statuses are `pending`, `running`, `done`, `error`; anything else, or none, counts as running until its deadline.
  * A refusal's memo is where a person's retry goes on: a failed run is started anew on the same row, an overdue one is polled again.
- * A 404 counts as temporary, because a project or table can be mended; only a run that stays unknown for both deadlines is refused.
+ * A 404 counts as temporary, because a project or table can be mended; only a run that stays unknown for its deadlines is refused.
  */
 export function createCloudsquid(options: CloudsquidOptions, deps: { readonly clock: Clock; readonly http: Http }): Extractor {
   const { clock } = deps;
@@ -61,12 +62,12 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
       return refused(state, told);
     }
     const pauseMs = Math.max(options.poll.longestMs, (fault.retryAt?.getTime() ?? 0) - clock.now().getTime());
-    return going({ ...state, possiblyTwice: state.possiblyTwice + 1 }, pauseMs);
+    return { ...going({ ...state, possiblyTwice: state.possiblyTwice + 1 }, pauseMs), fault };
   }
 
   async function begin(document: Document, unsent: Unsent, signal: AbortSignal, buying?: Buying): Promise<Progress> {
     const plan = planOf(document, options);
-    const state: Unsent = { ...unsent, skipped: plan.left.map((part) => part.id) };
+    const state: Unsent = { ...unsent, skipped: skippedBy(submissionFor(document, options)) };
     if (plan.is === "refused") return refused(state, plan.fault);
     const body = plan.upload;
     if (options.encoding !== "uri") return submit(state, body, body.size, signal, buying);
@@ -75,10 +76,13 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
     return going({ ...carried(state), step: "stored", lost: 0 }, 0);
   }
 
-  async function submitStored(document: Document, state: Stored, signal: AbortSignal, buying?: Buying): Promise<Progress> {
+  async function submitStored(document: Document, stored: Stored, signal: AbortSignal, buying?: Buying): Promise<Progress> {
+    // The whole mail was stored.
+    const state: Stored = { ...stored, skipped: [] };
     try {
       const url = await calls.signedUrl(pathOf(document), signal);
-      return await submit(state, byUrl(document, url), document.raw.size, signal, buying);
+      if (url.is !== "known") return { ...url, memo: state };
+      return await submit(state, byUrl(document, url.found), document.raw.size, signal, buying);
     } catch (thrown) {
       if (!(thrown instanceof Fault) || thrown.code !== "cloudsquid.not-found") throw thrown;
       const fault = permanent(
@@ -107,7 +111,7 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
     // A run was bought, whether or not it was given an id.
     const bought = { ...state, runId: runId ?? rowId ?? `unnamed-${clock.now().toISOString()}`, perhapsBought: false };
     const isDone = row.status === "done" || row.status === "absent";
-    if (isDone && row.data !== null) return answered({ ...bought, lost: 0 }, runId, row);
+    if (isDone && row.data !== null) return done({ ...bought, lost: 0 }, runId, row);
     if (row.status === "error") return over(bought, rowId, failed(of({ ...bought, rowId }), row));
     if (runId !== null) return wait(running(bought, rowId, runId));
     if (isDone) return over(bought, rowId, empty(of({ ...bought, rowId }), false));
@@ -126,30 +130,31 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
     return wait(running(state, state.rowId, started.made));
   }
 
-  async function poll(state: Running, signal: AbortSignal): Promise<Progress> {
+  async function poll(before: Running, signal: AbortSignal): Promise<Progress> {
+    const looked = await calls.look(before.runId, signal).catch((thrown: unknown) => {
+      if (thrown instanceof Fault && PASSING.has(thrown.code)) return { is: "odd", fault: thrown } as const;
+      throw thrown;
+    });
+    if (looked.is === "halted") return { is: "halted", memo: before, fault: looked.fault };
+    const state = { ...before, ...answered(before, options.poll.longestMs, clock.now()) };
     const inPhaseMs = clock.now().getTime() - Date.parse(state.since);
     const { pendingMs, runningMs } = options.deadlines;
-    const looked = await calls.look(state.runId, signal).catch((thrown: unknown) => {
-      const overdue = inPhaseMs > pendingMs + runningMs;
-      if (!(thrown instanceof Fault && PASSING.has(thrown.code) && overdue)) throw thrown;
-      const fault = permanent(thrown.code, `${of(state)} cannot be asked after (${thrown.message})`, thrown.advice ?? undefined, thrown);
-      if (thrown.code === "cloudsquid.not-found") return { is: "refused", fault } as const;
-      return { is: "overdue", fault } as const;
-    });
-    if (looked.is === "halted") return { is: "halted", memo: state, fault: looked.fault };
-    if (looked.is === "overdue") return refused({ ...state, since: clock.now().toISOString(), polls: 0 }, looked.fault);
-    if (looked.is === "refused") {
-      // Only a run that is not there any more may be bought anew; whatever else was refused, the question is put again.
-      const gone = looked.fault.code === "cloudsquid.not-found";
-      return refused(gone ? { ...carried(state), step: "upload", lost: 0 } : state, looked.fault);
+    // Until it would be overdue if it were still running, a better answer may yet come.
+    const mayYet = inPhaseMs <= runningMs + (state.phase === "pending" ? pendingMs : 0);
+    if (looked.is === "odd") {
+      const { code, message, advice } = looked.fault;
+      if (mayYet) return { ...wait({ ...state, polls: state.polls + 1 }), fault: looked.fault };
+      const fault = permanent(code, `${of(state)} cannot be asked after (${message})`, advice ?? undefined, looked.fault);
+      // Only a run that is not there any more may be bought anew.
+      return refused(code === "cloudsquid.not-found" ? { ...carried(state), step: "upload", lost: 0 } : askedAnew(state), fault);
     }
+    if (looked.is === "refused") return refused(state, looked.fault);
 
     const { row } = looked;
     switch (row.status) {
       case "done":
-        if (row.data !== null) return answered({ ...state, status: row.given }, state.runId, row);
-        // Until it would be overdue if it were still running, the data may yet come.
-        if (inPhaseMs <= runningMs + (state.phase === "pending" ? pendingMs : 0)) throw empty(of(state), true);
+        if (row.data !== null) return done({ ...state, status: row.given }, state.runId, row);
+        if (mayYet) return { ...wait({ ...state, polls: state.polls + 1 }), fault: empty(of(state), true) };
         return over(state, state.rowId, empty(of(state), false));
       case "error":
         return over(state, state.rowId, failed(of(state), row));
@@ -165,7 +170,13 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
       `${of(state)} still has the status ${row.given ?? "(none)"} after ${Math.round(inPhaseMs / 1_000)} s; the deadline is ${limitMs / 1_000} s`,
       "look at the run in Cloudsquid; `billhook retry` asks after it again",
     );
-    return refused({ ...seen, since: clock.now().toISOString(), polls: 0 }, fault);
+    return refused(askedAnew(seen), fault);
+  }
+
+  /** Where a person's retry goes on. */
+  function askedAnew(state: Running): Running {
+    const since = clock.now().toISOString();
+    return { ...state, since, answeredAt: since, polls: 0 };
   }
 
   function running(state: State, rowId: string | null, runId: string): Running {
@@ -177,12 +188,30 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
     return `${options.name}: run ${runId ?? "(unnamed)"} of row ${rowId ?? "(unnamed)"}`;
   }
 
-  function going(state: State, waitMs: number): Progress {
+  function going(state: State, waitMs: number): Extract<Progress, { is: "going" }> {
     return { is: "going", memo: state, nextAt: new Date(clock.now().getTime() + waitMs) };
   }
 
-  function wait(state: Running): Progress {
+  function wait(state: Running): Extract<Progress, { is: "going" }> {
     return going(state, pollWaitMs(state.polls, options.poll, GROWTH, clock.random()));
+  }
+
+  async function advance(document: Document, state: State, signal: AbortSignal, buying?: Buying): Promise<Progress> {
+    // The one try that is left is not spent on a service that is down: it has to answer a question first.
+    if (state.step !== "running" && state.lost > 0) {
+      const asked = await calls.projects(signal);
+      if (asked.is !== "known") return { ...asked, memo: state };
+    }
+    switch (state.step) {
+      case "upload":
+        return begin(document, state, signal, buying);
+      case "stored":
+        return submitStored(document, state, signal, buying);
+      case "uploaded":
+        return start(state, signal, buying);
+      case "running":
+        return poll(state, signal);
+    }
   }
 
   return {
@@ -192,21 +221,8 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
     accepts: (contentType, filename) =>
       submittedType(contentType, filename, unsupported) !== null || (unsupported === "refuse" && !/^message\/rfc822\b/i.test(contentType)),
     plan: (document) => submissionFor(document, options),
-    advance: async (document, memo, _key, signal, buying) => {
-      const state = putBack(stateOf(memo));
-      // The one try that is left is not spent on a service that is down: it has to answer a question first.
-      if (state.step !== "running" && state.lost > 0) await calls.projects(signal);
-      switch (state.step) {
-        case "upload":
-          return begin(document, state, signal, buying);
-        case "stored":
-          return submitStored(document, state, signal, buying);
-        case "uploaded":
-          return start(state, signal, buying);
-        case "running":
-          return poll(state, signal);
-      }
-    },
+    advance: async (document, memo, _key, signal, buying) =>
+      unread(await advance(document, putBack(stateOf(memo)), signal, buying), document),
     buys: (memo) => stateOf(memo).step !== "running",
     interrupted: (memo) => {
       const state = putBack(stateOf(memo));
@@ -218,7 +234,9 @@ export function createCloudsquid(options: CloudsquidOptions, deps: { readonly cl
       return unmade(state, interrupted, "the submission", sync);
     },
     probe: async (signal) => {
-      const names = await calls.projects(signal);
+      const projects = await calls.projects(signal);
+      if (projects.is !== "known") throw projects.fault;
+      const names = projects.found;
       if (names.includes(options.project)) return { said: `key accepted, project ${JSON.stringify(options.project)} is there` };
       throw permanent(
         "cloudsquid.no-project",
@@ -253,6 +271,6 @@ function refused(state: State, fault: Fault): Progress {
   return { is: "refused", memo: state, fault };
 }
 
-function answered(state: State, runId: string | null, row: Row): Progress {
+function done(state: State, runId: string | null, row: Row): Progress {
   return { is: "answered", memo: state, answer: answerOf(runId, row) };
 }

@@ -3,7 +3,9 @@
 /**
  * The service has no idempotency keys, so an order that may have been taken is looked for by our key before it is sent again:
  * - Looks come at growing pauses. The second order is sent when a complete list does not show the run 30 s after the first. A list may
- *   lag further behind than that, so this order is counted as possibly twice before it is sent.
+ *   lag further behind than that, so this order, like each further one, is counted as possibly twice before it is sent.
+ * - An order that was put off after its look (a limit, a pause, a rest, a service out of credits) is looked for once more, right before it
+ *   is sent.
  * - A list that does not show a run after 10 minutes, and twice as long each time, is taken as the truth. When the last order was
  *   answered with an error (5xx), which says that it was most likely not taken, it is sent again: an outage of orders costs patience,
  *   no documents and no money. When it was not answered at all, a person decides.
@@ -17,6 +19,8 @@ export type Next =
   | { readonly is: "over" };
 
 export const FIRST_LOOK_MS = 2_000;
+/** For how long a look that showed nothing is good enough to order upon. */
+export const LOOK_HOLDS_MS = 5_000;
 const SECOND_ORDER_MS = 30_000;
 const SETTLED_MS = 600_000;
 const MOST_UNANSWERED = 2;

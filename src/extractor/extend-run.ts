@@ -57,11 +57,15 @@ export function idIfOurs(summary: unknown, key: string): string | null {
   return object(run.metadata)[KEY] === key ? idOf(run.id) : null;
 }
 
+/** What is waited for: that the run begins, that it ends, that a person has looked at what it found. In this order. */
+export const PHASES = ["pending", "running", "review"] as const;
+export type Phase = (typeof PHASES)[number];
+
 /** `credits`: what the run cost, as far as its record says. */
 export type Outcome =
   /** The record is not what was asked for; `expected` is missing in it. */
   | { readonly is: "unexpected"; readonly expected: string }
-  | { readonly is: "waiting"; readonly status: string; readonly pending: boolean; readonly credits: number | null }
+  | { readonly is: "waiting"; readonly status: string; readonly phase: Phase; readonly credits: number | null }
   | { readonly is: "answered"; readonly status: string; readonly answer: Answer }
   | { readonly is: "out of credits"; readonly fault: Fault; readonly credits: number | null }
   /** `again`: the service failed, not the document; a new run may succeed. */
@@ -80,7 +84,7 @@ export function outcomeOf(options: Pick<RunOptions, "name" | "output">, runId: s
       return { is: "unexpected", expected: "a status" };
     case "PROCESSED": {
       if (options.output === "reviewed" && run.reviewed !== true) {
-        return { is: "waiting", status: "PROCESSED, not reviewed", pending: false, credits };
+        return { is: "waiting", status: "PROCESSED, not reviewed", phase: "review", credits };
       }
       const data = dataOf(run, options.output);
       if (!isStructured(data)) return { is: "unexpected", expected: "an output that holds fields" };
@@ -97,7 +101,7 @@ export function outcomeOf(options: Pick<RunOptions, "name" | "output">, runId: s
         fault: permanent("extend.cancelled", `${options.name}: run ${runId} was cancelled`, "`billhook retry` starts a new run"),
       };
     default:
-      return { is: "waiting", status, pending: status === "PENDING", credits };
+      return { is: "waiting", status, phase: status === "PENDING" ? "pending" : "running", credits };
   }
 }
 

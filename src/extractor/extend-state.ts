@@ -1,11 +1,12 @@
 /** How far the extraction of one document at Extend has come: its memo. */
 import { permanent } from "../base/errors.ts";
+import type { Phase } from "./extend-run.ts";
 import type { Memo, Progress } from "./extractor.ts";
 
 export type Kept = Doubt & {
   /** Ids of the files uploaded so far, in the order of the plan. */
   readonly files: readonly string[];
-  /** Part numbers of the attachments left out, because the service cannot read them. */
+  /** Ids of the parts that were not uploaded. */
   readonly skipped: readonly string[];
   /** Runs of this document that are over: they are not the one that is looked for. */
   readonly past: readonly string[];
@@ -31,14 +32,17 @@ export type Doubt = {
 export type Uploading = Kept & { readonly step: "upload" };
 /** The next call sends the order; `since` is when that was decided upon, ISO 8601. */
 export type Ordering = Kept & { readonly step: "order"; readonly since: string };
-export type Looking = Kept & { readonly step: "look"; readonly sentFrom: string; readonly sentLast: string };
+export type InDoubt = { readonly sentFrom: string; readonly sentLast: string };
+export type Looking = Kept & InDoubt & { readonly step: "look" };
 export type Running = Kept & {
   readonly step: "running";
   readonly runId: string;
   readonly status: string;
-  readonly phase: "pending" | "running";
-  /** Since when it is in this phase, ISO 8601. */
+  readonly phase: Phase;
+  /** Since when it is in this phase, and when a question was answered last, ISO 8601. Time in which none was is not counted: `since` is moved. */
   readonly since: string;
+  readonly answeredAt?: string;
+  /** Questions so far; of a review, since it is waited for. */
   readonly polls: number;
 };
 export type State = Uploading | Ordering | Looking | Running;
@@ -96,9 +100,18 @@ export function begun(kept: Kept, runId: string, now: Date): Running {
   };
 }
 
+/** So that a memo stays small. */
+export const MOST_PAST = 20;
+
+/** An order in doubt was to be sent again and was not: it is looked for, and its sending is not counted. */
+export function unsent(state: Ordering & InDoubt): Looking {
+  const { sentFrom, sentLast } = state;
+  return { ...keptOf(state), possiblyTwice: Math.max(0, state.possiblyTwice - 1), step: "look", sentFrom, sentLast };
+}
+
 /** Before the next order: this run is over. */
 export function over(state: Running): Uploading {
-  return { ...keptOf(state), step: "upload", past: [...state.past, state.runId].slice(-20) };
+  return { ...keptOf(state), step: "upload", past: [...state.past, state.runId].slice(-MOST_PAST) };
 }
 
 export type Going = Extract<Progress, { is: "going" }>;

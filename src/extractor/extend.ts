@@ -4,7 +4,7 @@ import { Fault, permanent } from "../base/errors.ts";
 import type { Http } from "../http/http.ts";
 import { unexpected } from "./extend-answer.ts";
 import { type ApiOptions, createApi } from "./extend-api.ts";
-import { FIRST_LOOK_MS, nextAfterLook } from "./extend-doubt.ts";
+import { FIRST_LOOK_MS, LOOK_HOLDS_MS, nextAfterLook } from "./extend-doubt.ts";
 import { extensionOf, type FileLimits, type FileOptions, objectionTo, planOf, sizeOf } from "./extend-files.ts";
 import { createPolling, type PollOptions } from "./extend-poll.ts";
 import { orderOf, outcomeOf } from "./extend-run.ts";
@@ -15,15 +15,18 @@ import {
   type Kept,
   keptOf,
   type Looking,
+  MOST_PAST,
   type Ordering,
   ordering,
+  type State,
   stateOf,
   type Uploading,
+  unsent,
 } from "./extend-state.ts";
 import { isLoopback, runIdOf, verified } from "./extend-webhook.ts";
-import type { Buying, Document, Extractor, Progress, WebhookRequest } from "./extractor.ts";
+import type { Buying, Document, Extractor, Progress, Submission, WebhookRequest } from "./extractor.ts";
 import { idOf, object, parsedObject, shortText } from "./json.ts";
-import { submissionOf } from "./submission.ts";
+import { skippedBy, submissionOf, unread } from "./submission.ts";
 
 export type ExtendOptions = ApiOptions &
   FileOptions &
@@ -56,8 +59,15 @@ export function createExtend(options: ExtendOptions, deps: ExtendDeps): Extracto
   const api = createApi(options, deps);
   const running = createPolling(options, api, clock);
 
-  async function upload(document: Document, state: Uploading, signal: AbortSignal): Promise<Progress> {
+  function planFor(document: Document): Submission {
     const plan = planOf(document, options);
+    const submitted = plan.files.map(({ piece, name }) => ({ part: piece.id, as: name }));
+    return submissionOf(document, submitted, options.body, objectionTo(plan, options));
+  }
+
+  async function upload(document: Document, before: Uploading, signal: AbortSignal): Promise<Progress> {
+    const plan = planOf(document, options);
+    const state: Uploading = { ...before, skipped: skippedBy(planFor(document)) };
     const fault = objectionTo(plan, options);
     if (fault !== null) return { is: "refused", memo: state, fault };
     const file = plan.files[state.files.length];
@@ -69,7 +79,7 @@ export function createExtend(options: ExtendOptions, deps: ExtendDeps): Extracto
     // Older versions of the API wrap the file.
     const id = idOf(object(judged.json.file ?? judged.json).id);
     if (id === null) throw unexpected(api.place("POST", "/files/upload"), judged.json, "the id of a file");
-    const uploaded: Uploading = { ...state, files: [...state.files, id], skipped: plan.unsupported };
+    const uploaded: Uploading = { ...state, files: [...state.files, id] };
     return uploaded.files.length < plan.files.length ? going(uploaded, clock.now()) : decided(uploaded);
   }
 
@@ -80,46 +90,60 @@ export function createExtend(options: ExtendOptions, deps: ExtendDeps): Extracto
   }
 
   async function order(document: Document, state: Ordering, key: string, signal: AbortSignal, buying?: Buying): Promise<Progress> {
+    const { sentFrom, sentLast } = state;
+    if (sentFrom !== null && sentLast !== null && clock.now().getTime() - Date.parse(state.since) > LOOK_HOLDS_MS) {
+      const shown = await listed(unsent({ ...state, sentFrom, sentLast }), key, signal);
+      if (shown !== null) return shown;
+    }
     const mode = sizeOf(planOf(document, options)) <= options.syncMaxBytes ? options.mode : "async";
     const path = mode === "sync" ? "/extract" : "/extract_runs";
     const judged = await api.write(path, orderOf(options, state.files, key, mode), signal, buying);
     switch (judged.is) {
       case "halted":
-        return { is: "halted", memo: { ...state, since: clock.now().toISOString() }, fault: judged.fault };
+        return { is: "halted", memo: sentFrom === null ? { ...state, since: clock.now().toISOString() } : state, fault: judged.fault };
       case "refused":
         // It may be the files it does not know any more.
         return { is: "refused", memo: { ...keptOf(state), step: "upload", files: [] }, fault: judged.fault };
       case "unclear":
-        return lost(state, judged.withError, judged.fault.retryAt);
+        return lost(state, judged.withError, judged.fault);
     }
     const runId = idOf(judged.json.id);
-    if (runId === null) return lost(state, false);
+    if (runId === null) return lost(state, false, unexpected(api.place("POST", path), judged.json, "the id of a run"));
     const run = begun(state, runId, clock.now());
     const outcome = mode === "sync" ? outcomeOf(options, runId, judged.json) : null;
     return outcome === null || outcome.is === "unexpected" ? running.askAgain(run) : running.settled(run, outcome);
   }
 
   /** The order may have been taken. */
-  function lost(state: Ordering, withError: boolean, retryAt: Date | null = null): Progress {
-    const askedMs = (retryAt?.getTime() ?? 0) - clock.now().getTime();
-    return going(inDoubt(state, withError, clock.now()), clock.now(), Math.max(FIRST_LOOK_MS, askedMs));
+  function lost(state: Ordering, withError: boolean, fault: Fault): Progress {
+    const askedMs = (fault.retryAt?.getTime() ?? 0) - clock.now().getTime();
+    return { ...going(inDoubt(state, withError, clock.now()), clock.now(), Math.max(FIRST_LOOK_MS, askedMs)), fault };
   }
 
-  async function look(state: Looking, key: string, signal: AbortSignal): Promise<Progress> {
+  /** What follows from the list of runs alone; null when all of it was read and it shows none that is not over. */
+  async function listed(state: Looking, key: string, signal: AbortSignal): Promise<Progress | null> {
     const found = await api.find(key, new Date(Date.parse(state.sentFrom) - CLOCKS_APART_MS), signal);
     if (found.is !== "found") return { is: found.is, memo: state, fault: found.fault };
     const [runId, ...others] = found.runs.filter((id) => !state.past.includes(id));
-    if (runId !== undefined) {
-      const possiblyTwice = Math.max(state.possiblyTwice, others.length);
-      return going(begun({ ...state, possiblyTwice }, runId, clock.now()), clock.now());
+    const newest = others.at(-1);
+    const possiblyTwice = Math.max(state.possiblyTwice, others.length);
+    // Each is told, one memo after the other, until one is left to be asked after.
+    if (newest !== undefined && state.past.length < MOST_PAST) {
+      return going({ ...state, possiblyTwice, runId: newest, past: [...state.past, newest] }, clock.now());
     }
+    if (runId !== undefined) return going(begun({ ...state, possiblyTwice }, runId, clock.now()), clock.now());
     // A list that is too long is read back to now only when a person has looked at the rest.
-    if (!found.all) return unsure({ ...state, sentFrom: clock.now().toISOString() }, key, "is too long to be sure");
+    return found.all ? null : unsure({ ...state, sentFrom: clock.now().toISOString() }, key, "is too long to be sure");
+  }
+
+  async function look(state: Looking, key: string, signal: AbortSignal): Promise<Progress> {
+    const shown = await listed(state, key, signal);
+    if (shown !== null) return shown;
     const next = nextAfterLook(state.sent, state.withError, clock.now().getTime() - Date.parse(state.sentLast));
     switch (next.is) {
       case "order":
         // Counted before it is sent again, so that it stays counted whatever happens then.
-        return ordering({ ...state, possiblyTwice: state.possiblyTwice + (state.sent === 1 ? 1 : 0) }, clock.now());
+        return ordering({ ...state, possiblyTwice: state.possiblyTwice + 1 }, clock.now());
       case "over":
         return unsure(state, key, "does not show it");
       case "look": {
@@ -150,34 +174,33 @@ export function createExtend(options: ExtendOptions, deps: ExtendDeps): Extracto
     throw new Fault("extend.webhook-payload", `${name}: the payload of webhook ${eventId} was answered ${response.status}, expected JSON`);
   }
 
+  function advance(document: Document, state: State, key: string, signal: AbortSignal, buying?: Buying): Promise<Progress> {
+    switch (state.step) {
+      case "upload":
+        return upload(document, state, signal);
+      case "order":
+        return order(document, state, key, signal, buying);
+      case "look":
+        return look(state, key, signal);
+      case "running":
+        return running.poll(state, signal);
+    }
+  }
+
   const { webhookSecret } = options;
   return {
     name,
     grain: "message",
     accepts: (contentType, filename) => extensionOf(contentType, filename) !== null,
-    plan: (document) => {
-      const plan = planOf(document, options);
-      const submitted = plan.files.map(({ piece, name }) => ({ part: piece.id, as: name }));
-      return submissionOf(document, submitted, options.body, objectionTo(plan, options));
-    },
+    plan: planFor,
     buys: (memo) => stateOf(memo).step !== "running",
     interrupted: (memo) => {
       const state = stateOf(memo);
-      return state.step === "order" ? lost(state, false) : going(state, clock.now());
+      const fault = new Fault("extend.interrupted", `${name}: billhook was stopped before the answer to an order was saved`);
+      return state.step === "order" ? lost(state, false, fault) : going(state, clock.now());
     },
-    advance: (document, memo, key, signal, buying) => {
-      const state = stateOf(memo);
-      switch (state.step) {
-        case "upload":
-          return upload(document, state, signal);
-        case "order":
-          return order(document, state, key, signal, buying);
-        case "look":
-          return look(state, key, signal);
-        case "running":
-          return running.poll(state, signal);
-      }
-    },
+    advance: (document, memo, key, signal, buying) =>
+      advance(document, stateOf(memo), key, signal, buying).then((progress) => unread(progress, document)),
     cancel: async (memo, signal) => {
       const state = stateOf(memo);
       if (state.step !== "running") return;

@@ -20,14 +20,14 @@ export type Document = {
  * What the extractor must know to go on after a crash: upload ids, run ids, since when it waits. Plain JSON, at most a few KB.
  * Four keys are read by others: `runId` is the last run that was bought; `perhapsBought` is true once a purchase was sent, its
  * answer was lost, and no run id is known; `possiblyTwice` counts the times something may have been done a second time because of
- * that (at Cloudsquid also an upload, which is a second row in the table, not yet a second run); `skipped` names the parts the service cannot read.
+ * that (at Cloudsquid also an upload, which is a second row in the table, not yet a second run); `skipped` names the parts the service was not given.
  */
 export type Memo = { readonly [key: string]: string | number | boolean | null | readonly string[] };
 
 /** `credits`: what the run `memo.runId` cost, in the service's own units, once it is known; left out or null until then. */
 export type Progress =
-  /** The effect took place. The memo is saved before the next effect; `nextAt` says when that is due. */
-  | { readonly is: "going"; readonly memo: Memo; readonly nextAt: Date; readonly credits?: number | null }
+  /** The effect took place. The memo is saved before the next effect; `nextAt` says when that is due. `fault`: what went wrong, to be told; it goes on all the same. */
+  | { readonly is: "going"; readonly memo: Memo; readonly nextAt: Date; readonly credits?: number | null; readonly fault?: Fault }
   /** The run is over and this is its answer, as the service gave it. */
   | { readonly is: "answered"; readonly memo: Memo; readonly answer: Answer }
   /** The run is over without an answer, or never can begin. Trying again cannot help; a person may put it back with this memo. */

@@ -10,11 +10,15 @@ export function object(value: unknown): JsonObject {
 /** No answer of a service is nested this deep; writing one down again that is far deeper would exhaust the stack. */
 const DEEPEST = 200;
 
-/** The text as a JSON object or array; null when it is anything else, or nested too deep. */
+/** Nor holds this many values. Read, one of them takes up to some 110 bytes, however few it was written in. */
+const MOST_VALUES = 200_000;
+
+/** The text as a JSON object or array; null when it is anything else, nested too deep, or of too many values. */
 export function parsedObject(text: string): JsonObject | null {
+  if (!isBounded(text)) return null;
   try {
     const json: unknown = JSON.parse(text);
-    return isStructured(json) && !isDeeper(json, DEEPEST) ? json : null;
+    return isStructured(json) ? json : null;
   } catch {
     return null;
   }
@@ -25,8 +29,20 @@ export function isStructured(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null;
 }
 
-function isDeeper(value: unknown, most: number): boolean {
-  return isStructured(value) && (most === 0 || Object.values(value).some((one) => isDeeper(one, most - 1)));
+/** Counted in the text: once it is parsed the memory is taken. A value begins the text, or follows a comma or an opening bracket. */
+function isBounded(text: string): boolean {
+  let depth = 0;
+  let values = 1;
+  let isQuoted = false;
+  for (let at = 0; at < text.length && depth <= DEEPEST && values <= MOST_VALUES; at += 1) {
+    const char = text[at];
+    if (char === '"') isQuoted = !isQuoted;
+    else if (isQuoted) at += char === "\\" ? 1 : 0;
+    else if (char === "[" || char === "{") depth += 1;
+    else if (char === "]" || char === "}") depth -= 1;
+    if (!isQuoted && (char === "[" || char === "{" || char === ",")) values += 1;
+  }
+  return depth <= DEEPEST && values <= MOST_VALUES;
 }
 
 /** One line of at most `most` characters; null when it is not text or empty. */

@@ -2,7 +2,7 @@
 import type { Fault } from "../base/errors.ts";
 import type { Piece } from "../message/message.ts";
 import { type BodyChoice, bodyKind, messageOf } from "./bodies.ts";
-import type { Document, Submission } from "./extractor.ts";
+import type { Document, Progress, Submission } from "./extractor.ts";
 
 /** `body`: which bodies were chosen. */
 export function submissionOf({ parts }: Document, submitted: Submission["submitted"], body: BodyChoice, refusal: Fault | null): Submission {
@@ -20,4 +20,16 @@ export function submissionOf({ parts }: Document, submitted: Submission["submitt
   }
 
   return { submitted, left: behind.map((part) => ({ part: part.id, why: why(part) })), refusal };
+}
+
+/** The ids of the parts that stay behind, for the memo: a few KB at most, since a mail is split into a thousand parts at most. */
+export function skippedBy({ left }: Submission): readonly string[] {
+  return left.map(({ part }) => part);
+}
+
+/** Refused before any run was bought, nothing was read: the memo names every part as skipped. A person's retry plans anew. */
+export function unread(progress: Progress, { parts }: Document): Progress {
+  const { is, memo } = progress;
+  if (is !== "refused" || memo === null || memo.runId !== undefined || memo.perhapsBought === true) return progress;
+  return { ...progress, memo: { ...memo, skipped: parts.map(({ id }) => id) } };
 }

@@ -3,6 +3,7 @@ import type { lookup as resolve } from "node:dns";
 import type { Socket } from "node:net";
 import { Agent, buildConnector, type Dispatcher, EnvHttpProxyAgent, Pool, request as send } from "undici";
 import { asFault, Fault, permanent, reasonOf } from "../base/errors.ts";
+import { failed, failure, placeOf, type Sent } from "./http-faults.ts";
 import { type Proxies, publicOnly, refusePrivate, secureContextOf, type TlsFiles } from "./network.ts";
 
 export type HttpOptions = {
@@ -38,7 +39,10 @@ export type HttpRequest = {
   readonly category?: string;
   /** A longer answer is cut off; the client's own limit unless said otherwise. */
   readonly maxResponseBytes?: number;
-  /** A longer answer is no failure: its beginning is the answer. */
+  /**
+   * An answer that is longer, breaks off or is late after its head is no failure: its beginning is the answer. Only to a request that was
+   * sent whole, unless the answer was merely too long.
+   */
   readonly beginningOnly?: boolean;
   /** Awaited right before anything is sent, when the turn has come (`manners.ts`); what it throws is thrown, and nothing is sent. Not part of the deadline. */
   readonly beforeSend?: () => Promise<void>;
@@ -79,8 +83,6 @@ export type HttpDoor = Http & {
 const CONNECT_MS = 10_000;
 const RESPONSE_BYTES = 32 * 1024 * 1024;
 
-type Sent = "nothing" | "part" | "whole";
-
 /** Throws a permanent Fault `config.tls` for a certificate or key that cannot be used. */
 export function createHttp(options: HttpOptions): HttpDoor {
   const { name, timeoutMs } = options;
@@ -93,9 +95,10 @@ export function createHttp(options: HttpOptions): HttpDoor {
   });
 
   async function call(request: HttpRequest, signal: AbortSignal): Promise<HttpResponse> {
-    let sent: Sent = "nothing";
+    let sent = "nothing" as Sent;
     let bodyFault: Fault | null = null;
     let ended: string | null = null;
+    let begun = null as Begun | null;
     const cut = new AbortController();
     const end = (why: string) => {
       ended ??= why;
@@ -116,7 +119,7 @@ export function createHttp(options: HttpOptions): HttpDoor {
           timer.refresh();
         }
         if (left !== 0)
-          throw permanent("http.body-length", `${place(name, request)}: the body is not ${source.length} bytes long as announced`);
+          throw permanent("http.body-length", `${placeOf(name, request)}: the body is not ${source.length} bytes long as announced`);
       } catch (thrown) {
         bodyFault = asFault(thrown, "http.body");
         throw thrown;
@@ -137,6 +140,7 @@ export function createHttp(options: HttpOptions): HttpDoor {
         signal: cut.signal,
       });
       const chunks: Uint8Array[] = [];
+      begun = { status: answer.statusCode, headers: answer.headers, chunks };
       let size = 0;
       const maxResponseBytes = request.maxResponseBytes ?? options.maxResponseBytes ?? RESPONSE_BYTES;
       for await (const chunk of answer.body as AsyncIterable<Uint8Array>) {
@@ -150,7 +154,7 @@ export function createHttp(options: HttpOptions): HttpDoor {
         chunks.push(chunk);
       }
       if (ended !== null) throw new Error(ended);
-      return response(answer.statusCode, answer.headers, Buffer.concat(chunks));
+      return response(begun);
     }
 
     if (options.allowPrivate === false) refusePrivate(name, request.url);
@@ -165,8 +169,9 @@ export function createHttp(options: HttpOptions): HttpDoor {
     } catch (thrown) {
       if (bodyFault) throw bodyFault;
       if (thrown instanceof Fault) throw thrown;
-      const code = failure(request, sent, thrown instanceof Error && unconnected.has(thrown), signal.aborted);
-      throw failed(code, place(name, request), request.url, ended ?? reasonOf(thrown), thrown);
+      if (begun !== null && request.beginningOnly && sent === "whole") return response(begun);
+      const code = failure(request.method, sent, thrown instanceof Error && unconnected.has(thrown), signal.aborted);
+      throw failed(code, placeOf(name, request), request.url, ended ?? reasonOf(thrown), thrown);
     } finally {
       clearTimeout(timer);
       signal.removeEventListener("abort", stop);
@@ -250,31 +255,11 @@ function dialling(options: HttpOptions): (met: Met) => Ways {
   };
 }
 
-function failed(code: keyof typeof SAID, where: string, url: string, why: string, cause: unknown): Fault {
-  const advice = code === "http.unreachable" ? `Check the address, the network and the certificate of ${new URL(url).host}` : undefined;
-  return new Fault(code, `${where}: ${SAID[code]} (${why})`, { advice, cause });
-}
+/** An answer as far as it came. */
+type Begun = { readonly status: number; readonly headers: NodeJS.Dict<string | string[]>; readonly chunks: readonly Uint8Array[] };
 
-const SAID = {
-  "http.unreachable": "no connection",
-  "http.interrupted": "ended before it was complete; it can be repeated",
-  "http.ambiguous": "sent, but no complete answer came; it may have been acted upon",
-  "http.stopped": "stopped before it was sent",
-} as const;
-
-function failure(request: HttpRequest, sent: Sent, unconnected: boolean, stopped: boolean): keyof typeof SAID {
-  if (unconnected) return "http.unreachable";
-  if (sent === "whole" && request.method !== "GET") return "http.ambiguous";
-  return stopped ? "http.stopped" : "http.interrupted";
-}
-
-/** Method, origin and path: a query can hold secrets, and so can user information. */
-function place(name: string, request: HttpRequest): string {
-  const { origin, pathname } = new URL(request.url);
-  return `${name}: ${request.method} ${origin}${pathname}`;
-}
-
-function response(status: number, headers: NodeJS.Dict<string | string[]>, bytes: Uint8Array): HttpResponse {
+function response({ status, headers, chunks }: Begun): HttpResponse {
+  const bytes = Buffer.concat(chunks);
   const flat = Object.entries(headers).map(([field, value]) => [field, Array.isArray(value) ? value.join(", ") : (value ?? "")] as const);
   return { status, headers: Object.fromEntries(flat), bytes, text: () => new TextDecoder().decode(bytes) };
 }
@@ -282,13 +267,15 @@ function response(status: number, headers: NodeJS.Dict<string | string[]>, bytes
 const DAY_MS = 86_400_000;
 
 /**
- * When the service lets us come back, at most a day ahead; null when it does not say. Retry-After (RFC 9110 section 10.2.3: seconds
- * or an HTTP date) goes before X-RateLimit-Reset (no standard; seconds since 1970).
+ * When the other side lets us come back; null when it does not say. Retry-After (RFC 9110 section 10.2.3: seconds or an HTTP date), at
+ * most `longestMs` ahead, goes before X-RateLimit-Reset (no standard; seconds since 1970), at most a day ahead.
  */
-export function retryAfter(headers: HttpResponse["headers"], now: Date): Date | null {
+export function retryAfter(headers: HttpResponse["headers"], now: Date, longestMs = DAY_MS): Date | null {
   const wait = headers["retry-after"]?.trim() ?? "";
   const reset = headers["x-ratelimit-reset"]?.trim() ?? "";
   const byWait = /^\d+$/.test(wait) ? now.getTime() + Number(wait) * 1_000 : / GMT$/.test(wait) ? Date.parse(wait) : Number.NaN;
-  const at = Number.isNaN(byWait) && /^\d+$/.test(reset) ? Number(reset) * 1_000 : byWait;
-  return Number.isNaN(at) ? null : new Date(Math.min(Math.max(now.getTime(), at), now.getTime() + DAY_MS));
+  const saysWait = !Number.isNaN(byWait);
+  const at = !saysWait && /^\d+$/.test(reset) ? Number(reset) * 1_000 : byWait;
+  const longest = saysWait ? longestMs : DAY_MS;
+  return Number.isNaN(at) ? null : new Date(Math.min(Math.max(now.getTime(), at), now.getTime() + longest));
 }

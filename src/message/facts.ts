@@ -28,7 +28,8 @@ export const NO_FACTS: Facts = {
 
 const MOST_REFERENCES = 50;
 const MOST_RESULTS = 20;
-const LIST_FIELDS = ["list-id", "list-unsubscribe", "list-post", "list-help", "list-subscribe", "list-owner", "list-archive"];
+/** Not List-Unsubscribe and the others of RFC 2369: billing systems send them with invoices to one customer. */
+const LIST_FIELDS = ["list-id", "list-post"];
 const DELIVERED_FIELDS = ["delivered-to", "x-original-to", "envelope-to", "x-envelope-to"];
 
 export function factsOf(fields: Fields, lines: readonly Line[]): Facts {
@@ -39,7 +40,8 @@ export function factsOf(fields: Fields, lines: readonly Line[]): Facts {
   return {
     messageId: textOf(fields.get("message-id")),
     subject: textOf(fields.get("subject")),
-    from: addressesOf(fields.get("from")),
+    // Section 3.6 of RFC 5322 allows one; of two the parser keeps the last, and our server may have verified the other.
+    from: valuesOf("from").length > 1 ? [] : addressesOf(fields.get("from")),
     to: addressesOf(fields.get("to")),
     cc: addressesOf(fields.get("cc")),
     replyTo: addressesOf(fields.get("reply-to")),
@@ -78,7 +80,7 @@ function textOf(value: unknown): string | null {
 
 type Listed = { readonly name?: string; readonly address?: string; readonly group?: readonly Listed[] };
 
-/** A field may stand more than once (RFC 5322 section 4.5.3 accepts it); groups (section 3.4) give their members. */
+/** To and Cc may stand more than once (section 4.5.3 accepts it); groups (section 3.4) give their members. */
 function addressesOf(value: unknown): readonly Address[] {
   const fields = (Array.isArray(value) ? value : [value]) as readonly ({ readonly value?: readonly Listed[] } | undefined)[];
   return fields.flatMap((field) => field?.value ?? []).flatMap(membersOf);

@@ -28,7 +28,7 @@ export type Facts = {
   readonly autoSubmitted: string | null;
   /** Precedence, in lower case: `bulk`, `list`, `junk`. */
   readonly precedence: string | null;
-  /** List-Id (RFC 2919), or what another List- field (RFC 2369) says; null for what came through no list. */
+  /** List-Id (RFC 2919), else List-Post (RFC 2369); null for what came through no list. */
   readonly list: string | null;
   /** X-Auto-Response-Suppress of Exchange, in lower case. */
   readonly autoResponseSuppress: string | null;

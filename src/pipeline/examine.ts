@@ -2,9 +2,8 @@
 import { stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { asFault, recordOf } from "../base/errors.ts";
-import { TASK_KINDS, type TaskKind } from "../store/record.ts";
 import type { Ledger } from "../store/store.ts";
-import { type Condition, type Disk, MIN_FREE_BYTES, oldestDue, STILL_MS } from "./health.ts";
+import { type Condition, type Disk, MIN_FREE_BYTES, type Oldest, oldestDue, STILL_MS } from "./health.ts";
 
 export type Patient = {
   readonly ledger: Pick<Ledger, "tryWrite" | "held" | "pulse" | "mailbox" | "queues" | "moved" | "paused">;
@@ -45,10 +44,18 @@ async function recall(ledger: Patient["ledger"], names: readonly string[], at: D
   const pulse = await ledger.pulse();
   const queues = await ledger.queues(at);
   const limit = new Date(at.getTime() - STILL_MS);
-  const still: TaskKind[] = [];
-  for (const kind of TASK_KINDS) {
-    const oldest = oldestDue({ queues, pulse }, kind);
-    if (oldest !== null && oldest.since <= limit && !(await ledger.moved(kind, limit))) still.push(kind);
+  const still: Oldest[] = [];
+  const sinks = new Set(queues.flatMap(({ kind, name }) => (kind === "deliver" ? [name] : [])));
+  const shares = [
+    { kind: "split" },
+    { kind: "extract" },
+    ...[...sinks].map((name) => ({ kind: "deliver", name }) as const),
+    { kind: "settle" },
+  ] as const;
+  for (const share of shares) {
+    const oldest = oldestDue({ queues, pulse }, share);
+    const sink = "name" in share ? share.name : null;
+    if (oldest !== null && oldest.since <= limit && !(await ledger.moved(share.kind, limit, sink))) still.push(oldest);
   }
   const mailboxes = [];
   for (const name of names) mailboxes.push({ name, sweptAt: (await ledger.mailbox(name))?.sweptAt ?? null });

@@ -9,24 +9,29 @@ import type { Step } from "./step.ts";
 
 export const extract: Step = async (task, works, signal) => {
   const { record, message, partsInMessage, document } = await openDocument(task.subject, works);
-  const service = works.services.get(record.service);
-  if (service === undefined) {
-    throw permanent(
-      "extract.no-service",
-      `the service ${record.service} is not in the configuration any more`,
-      "put it back and run `billhook retry`",
-    );
-  }
   const { begun, place, memo } = opened(task.memo);
-  const { extractor, limits } = service;
   // Read before the effect: once something is bought, nothing but the save may fail.
   const [first] = await works.ledger.arrivals(message.id);
+  const billed = (outcome: Outcome, run: Bought | null): Outcome => {
+    if (run === null) return outcome;
+    return { ...outcome, run: { document: record.id, service: record.service, mailbox: first?.origin.mailbox ?? "", ...run } };
+  };
+  const service = works.services.get(record.service);
+  if (service === undefined) {
+    const what = `the service ${record.service} is not in the configuration any more`;
+    const fault = permanent("extract.no-service", what, "put it back and run `billhook retry`");
+    return billed({ is: "failed", fault, memo: task.memo }, owedFor(memo, begun));
+  }
+  const { extractor, limits } = service;
   const now = works.clock.now();
-  if (extractor.buys(memo) && !place) {
+  const buys = extractor.buys(memo);
+  if (buys && !place) {
     const size = { bytes: message.size, parts: partsInMessage };
     const held = tooBig(task, size, limits) ?? (await works.gate.pass(record.id, record.service, limits, works.ledger, now));
     if (held !== null) return held.is === "later" ? { ...held, memo: task.memo } : held;
   }
+  // It had its place, or was let through just now.
+  const holds = place || buys;
   const { interrupted } = extractor;
   const intention = { ...memo, [PLACE]: true, [BEGUN]: true };
   let isSaved = false;
@@ -46,20 +51,16 @@ export const extract: Step = async (task, works, signal) => {
       // A thrown fault says that nothing was bought: the intention is taken back with it, also while we are being stopped. Anything else says nothing.
       const isUnsent = thrown instanceof Fault;
       if (signal.aborted && !(isSaved && isUnsent)) throw thrown;
-      const failing = { ...task, memo: isSaved && !isUnsent ? intention : memo };
+      const isOpen = isSaved && !isUnsent;
+      const failing = { ...task, memo: isOpen ? intention : memo };
       const outcome = retry(failing, asFault(thrown, "extract.failed"), works.clock.now(), works.retry, works.clock.random());
-      return placed({ ...outcome, underWay: extractor.buys(memo) ? null : textOf(memo?.runId) });
+      const run = outcome.is === "failed" ? owedFor(memo, isOpen) : null;
+      return billed(placed({ ...outcome, underWay: buys ? null : textOf(memo?.runId) }, holds), run);
     }
   }
-  const outcome = outcomeOf(progress, memo, record);
+  const outcome = outcomeOf(progress, memo, record, task.fault?.code);
   const underWay = progress.memo === null || extractor.buys(progress.memo) ? null : textOf(progress.memo.runId);
-  const run = runOf(progress, memo);
-  if (run === null) return placed({ ...outcome, underWay });
-  return placed({
-    ...outcome,
-    underWay,
-    run: { document: record.id, service: record.service, mailbox: first?.origin.mailbox ?? "", ...run },
-  });
+  return billed(placed({ ...outcome, underWay }, holds), runOf(progress, memo));
 };
 
 /**
@@ -80,8 +81,8 @@ function opened(saved: TaskMemo | null): Opened {
 }
 
 /** On its way to a purchase a document keeps its place, from its first effect on; once it has bought, failed or halted it needs another for the next. */
-function placed(outcome: Outcome): Outcome {
-  if ((outcome.is !== "later" && outcome.is !== "retry") || !outcome.memo || typeof outcome.underWay === "string") return outcome;
+function placed(outcome: Outcome, holds: boolean): Outcome {
+  if (!holds || (outcome.is !== "later" && outcome.is !== "retry") || !outcome.memo || typeof outcome.underWay === "string") return outcome;
   return { ...outcome, memo: { ...outcome.memo, [PLACE]: true } };
 }
 
@@ -89,12 +90,15 @@ function outcomeOf(
   progress: Progress,
   before: TaskMemo | null,
   { id, service }: { readonly id: string; readonly service: string },
+  toldBefore: string | undefined,
 ): Outcome {
   switch (progress.is) {
     case "going": {
-      // A poll without news is not told.
-      const news = [...newsOf(progress.memo, before), ...skippedNews(progress.memo, before)];
-      return { is: "later", at: progress.nextAt, memo: progress.memo, ...(news.length === 0 ? { quiet: true } : noteOf(news)) };
+      // A poll without news is not told, nor is the same trouble twice.
+      const { fault, nextAt: at, memo } = progress;
+      const news = [...newsOf(memo, before), ...skippedNews(memo, before)];
+      const isQuiet = news.length === 0 && (fault === undefined || fault.code === toldBefore);
+      return { is: "later", at, memo, ...(fault && { waiting: fault }), ...(isQuiet ? { quiet: true } : noteOf(news)) };
     }
     case "refused":
       return { is: "failed", fault: progress.fault, memo: progress.memo };
@@ -130,18 +134,33 @@ function noteOf(news: readonly string[]): { readonly note?: string } {
   return news.length === 0 ? {} : { note: news.join(", ") };
 }
 
+type Bought = Pick<RunRecord, "runId" | "credits" | "possiblyTwice" | "onlyDoubt">;
+
 /** What the effect bought, or what is known now of what was bought before; null when there is nothing to tell. Pure. */
-export function runOf(progress: Progress, before: TaskMemo | null): Pick<RunRecord, "runId" | "credits" | "possiblyTwice"> | null {
+export function runOf(progress: Progress, before: TaskMemo | null): Bought | null {
   const { memo } = progress;
   const runId = textOf(memo?.runId);
   const possiblyTwice = numberOf(memo?.possiblyTwice);
   if (progress.is === "answered") return { runId: runId ?? progress.answer.runId, credits: progress.answer.credits, possiblyTwice };
-  // Given up without ever learning an id: it may have been bought all the same, so it counts.
-  if (progress.is === "refused" && memo?.perhapsBought === true) return { runId: null, credits: null, possiblyTwice };
+  const owed = progress.is === "refused" ? owedFor(memo) : null;
+  if (memo?.perhapsBought === true && owed !== null) return owed;
   const credits = progress.credits ?? null;
   const isNew = runId !== textOf(before?.runId);
   const isDoubtful = possiblyTwice > numberOf(before?.possiblyTwice);
-  return runId !== null && (isNew || isDoubtful || credits !== null) ? { runId, credits, possiblyTwice } : null;
+  return runId !== null && (isNew || isDoubtful || credits !== null) ? { runId, credits, possiblyTwice } : owed;
+}
+
+/**
+ * What stays on the bill of a document that fails with this memo, whatever it failed of: a purchase whose run was never learnt may have
+ * been made, so it counts, also one that was about to be sent when nobody saved what came of it (`begun`). Anything else that may have
+ * been done twice is told, and counts as no run. Pure.
+ */
+export function owedFor(memo: TaskMemo | null, begun = false): Bought | null {
+  const possiblyTwice = numberOf(memo?.possiblyTwice);
+  if (begun || memo?.perhapsBought === true) return { runId: null, credits: null, possiblyTwice };
+  const runId = textOf(memo?.runId);
+  if (possiblyTwice === 0) return null;
+  return { runId, credits: null, possiblyTwice, ...(runId === null ? { onlyDoubt: true } : {}) };
 }
 
 function textOf(value: unknown): string | null {

@@ -14,6 +14,9 @@ export type Disk = {
   readonly freeFiles: number | null;
 };
 
+/** Tasks one of which has waited longest. `since`: when it could have been taken first, which no daemon could before it began. */
+export type Oldest = Queue & { readonly since: Date };
+
 /** What was found at one moment. */
 export type Condition = {
   readonly at: Date;
@@ -27,8 +30,8 @@ export type Condition = {
   /** Every mailbox of the configuration, and the end of its last complete sweep, by whichever daemon. */
   readonly mailboxes: readonly { readonly name: string; readonly sweptAt: string | null }[];
   readonly queues: readonly Queue[];
-  /** The kinds of task of which none was taken a step further for as long as some have been due. */
-  readonly still: readonly TaskKind[];
+  /** Of what shares its hands (a kind of task, or the deliveries to one sink) none was taken a step further while these were due. */
+  readonly still: readonly Oldest[];
   readonly paused: readonly Paused[];
   readonly disks: readonly Disk[];
   /** Less free space than this is an ailment. */
@@ -135,18 +138,18 @@ export function lastSweep({ mailboxes, pulse }: Pick<Condition, "mailboxes" | "p
   );
 }
 
-/** Since when the task waiting longest could have moved; null when none could. Before the daemon began nothing could. */
+/** The tasks one of which has waited longest, of one kind or of all; null when none is due. */
 export function oldestDue(
   { queues, pulse }: Pick<Condition, "queues" | "pulse">,
-  kind?: TaskKind,
-): (Queue & { readonly since: Date }) | null {
+  of: { readonly kind?: TaskKind; readonly name?: string | null } = {},
+): Oldest | null {
   const began = Date.parse(pulse?.startedAt ?? "") || 0;
-  const waiting = queues.flatMap((queue) =>
-    queue.dueSince === null || (kind !== undefined && queue.kind !== kind)
-      ? []
-      : [{ ...queue, since: new Date(Math.max(Date.parse(queue.dueSince), began)) }],
-  );
-  return waiting.toSorted((a, b) => (a.dueSince ?? "").localeCompare(b.dueSince ?? "")).at(0) ?? null;
+  const due = queues.flatMap((queue) => {
+    const isMeant = (of.kind ?? queue.kind) === queue.kind && (of.name === undefined || of.name === queue.name);
+    if (!isMeant || queue.dueSince === null) return [];
+    return { ...queue, dueSince: queue.dueSince, since: new Date(Math.max(Date.parse(queue.dueSince), began)) };
+  });
+  return due.toSorted((a, b) => a.dueSince.localeCompare(b.dueSince)).at(0) ?? null;
 }
 
 const DOING: Readonly<Record<TaskKind, string>> = {
@@ -156,17 +159,13 @@ const DOING: Readonly<Record<TaskKind, string>> = {
   settle: "no mailbox is told",
 };
 
-/** A kind that stands still is one ailment: its hands are shared, and the culprit is whose task waits longest. */
-function still(found: Condition): readonly Ailment[] {
-  return found.still.flatMap((kind): Ailment[] => {
-    const oldest = oldestDue(found, kind);
-    if (oldest === null) return [];
-    const { name, since } = oldest;
+function still({ at, still }: Condition): readonly Ailment[] {
+  return still.map(({ kind, name, since }) => {
     const about = kind === "extract" ? "service" : kind === "deliver" ? "sink" : "tasks";
-    const minutes = Math.floor((found.at.getTime() - since.getTime()) / 60_000);
+    const minutes = Math.floor((at.getTime() - since.getTime()) / 60_000);
     const of = name === null ? "" : `, the oldest for ${about} ${name}`;
     const message = `${DOING[kind]} although tasks have been due for ${minutes} minutes${of}`;
-    return [{ about, name, code: "tasks.still", message, advice: "start the daemon anew, and please report this with its log" }];
+    return { about, name, code: "tasks.still", message, advice: "start the daemon anew, and please report this with its log" };
   });
 }
 

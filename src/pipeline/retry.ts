@@ -13,22 +13,25 @@ export type RetryRule = {
 /** Share by which a pause is stretched at random, so that what failed together does not return together. */
 const JITTER = 0.25;
 
+/**
+ * Temporary faults are tried again until the task has failed for `giveUpAfterMs`. A blameless wait is not counted as a try. For a service
+ * it goes on as long as need be: the mail is safe, and a person sees the service. A delivery is given up all the same when its time is
+ * over, though nothing was sent: else at a sink that is always busy only those that get a turn would ever be.
+ */
 export function retry(task: Task, fault: Fault, now: Date, rule: RetryRule, random: number): Outcome {
   if (!fault.temporary) return { is: "failed", fault, memo: task.memo };
-  if (fault.blameless && fault.retryAt !== null) return { is: "later", at: fault.retryAt, memo: task.memo, waiting: fault };
+  const waitUntil = fault.blameless ? fault.retryAt : null;
   const failingMs = task.failingSince === null ? 0 : now.getTime() - Date.parse(task.failingSince);
-  if (failingMs >= rule.giveUpAfterMs) {
+  if (failingMs >= rule.giveUpAfterMs && (waitUntil === null || task.kind === "deliver")) {
     const hours = Math.round(failingMs / 3_600_000);
+    const tries = task.attempts + (waitUntil === null ? 1 : 0);
     return {
       is: "failed",
       memo: task.memo,
-      fault: permanent(
-        fault.code,
-        `${fault.message} (given up after ${hours} h and ${task.attempts + 1} tries)`,
-        fault.advice ?? undefined,
-      ),
+      fault: permanent(fault.code, `${fault.message} (given up after ${hours} h and ${tries} tries)`, fault.advice ?? undefined),
     };
   }
+  if (waitUntil !== null) return { is: "later", at: waitUntil, memo: task.memo, waiting: fault };
   const pause = Math.min(rule.longestMs, rule.firstMs * 2 ** Math.min(task.attempts, 30));
   const jittered = now.getTime() + pause * (1 + JITTER * random);
   return { is: "retry", at: new Date(Math.max(jittered, fault.retryAt?.getTime() ?? 0)), fault, memo: task.memo };

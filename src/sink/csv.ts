@@ -78,20 +78,26 @@ function rowOf(row: Row): string {
   return `${cells.join(",")}\r\n`;
 }
 
-/** A cell of Excel holds 32,767 characters; the rest would run over into the next row. */
-const MOST_CHARACTERS = 32_000;
+/** A cell of Excel holds 32,767 characters, the rest would run over into the next row; every second may yet get an apostrophe. */
+const MOST_CHARACTERS = 20_000;
 
 /**
- * One line without control and format characters, which a spreadsheet does not take for a formula (OWASP, CSV Injection): what
- * begins with `=`, `+`, `-` or `@`, of full width too, is led by an apostrophe. Tab, CR and LF cannot begin it any more.
+ * Where a cell may begin: also behind each comma and semicolon, because Excel splits at the one its language says, whatever the file
+ * means. What a quotation mark or a space is worth there, every reader decides for itself.
+ */
+const BEFORE_FORMULA = /(?:^|[,;])[" ]*(?=[=+\-@＝＋－＠])/gu;
+
+/**
+ * One line without control and format characters, which a spreadsheet does not take for a formula (OWASP, CSV Injection): `=`, `+`,
+ * `-` and `@`, of full width too, are led by an apostrophe where a cell may begin. Tab, CR and LF cannot begin one any more.
  */
 function tame(text: string): string {
-  const line = text
+  return text
     .slice(0, MOST_CHARACTERS)
     .replace(/[\s\u0085]+/gu, " ")
     .replace(/[\p{Cc}\p{Cf}\p{Cs}]/gu, "")
-    .trim();
-  return /^[=+\-@＝＋－＠]/u.test(line) ? `'${line}` : line;
+    .trim()
+    .replace(BEFORE_FORMULA, "$&'");
 }
 
 function quoted(text: string): string {

@@ -21,7 +21,7 @@ const part = z.object({
   contentType: z.string(),
   size: z.int().nonnegative().meta({ description: "In bytes, decoded." }),
   sha256: z.string(),
-  submitted: z.boolean().meta({ description: "False: the service does not take its type, so it was not read." }),
+  submitted: z.boolean().meta({ description: "False: the service was not given it, so it was not read." }),
 });
 
 const entry = z.object({
@@ -34,7 +34,9 @@ const entry = z.object({
     service: z.string().meta({ description: "By its name in the configuration." }),
     status: z.enum(["read", "failed"]),
     runId: z.string().nullable().meta({ description: "The run this answer is of." }),
-    runs: z.array(z.string()).meta({ description: "Every run bought for this document, oldest first; of a document that failed none is told." }),
+    runs: z
+      .array(z.string())
+      .meta({ description: "Every run bought for this document, oldest first; of a document that failed none is told." }),
     credits: z.number().nullable().meta({ description: "What the run cost, in the service's own units; null where it does not say." }),
     reasoning: z.string().nullable().meta({ description: "The service's own words on how it came to the answer." }),
     review: z.unknown().meta({ description: "What a person at the service said of the answer; null when nobody looked." }),

@@ -5,7 +5,7 @@ import { stat } from "node:fs/promises";
 import { type Fault, permanent } from "../base/errors.ts";
 import { safeSegment } from "../base/files.ts";
 import type { Piece } from "../message/message.ts";
-import { isThere, type Rights, writeWhole } from "./file-rights.ts";
+import { isThere, type Rights, writeNew } from "./file-rights.ts";
 import { inTurn } from "./turn.ts";
 
 export type Beside = {
@@ -34,9 +34,11 @@ export async function writeRaw(beside: Beside, raw: Piece, signal: AbortSignal):
 async function write({ path, stem, key, rights, called }: Beside, end: string, piece: Piece, signal: AbortSignal): Promise<void> {
   const wanted = [`${stem}${end}`, `${stem}-${markOf(key)}${end}`].filter((place) => place.toLowerCase() !== path.toLowerCase());
   await inTurn((wanted[0] ?? "").toLowerCase(), async () => {
-    const place = await placeFor(piece, wanted);
-    if (place === undefined) throw taken(called, key);
-    if (place !== null) await writeWhole(place, untilAborted(piece.open(), signal), rights);
+    for (const place of wanted) {
+      if (!(await isThere(place)) && (await writeNew(place, untilAborted(piece.open(), signal), rights))) return;
+      if (await holds(place, piece)) return;
+    }
+    throw taken(called, key);
   });
 }
 
@@ -47,16 +49,9 @@ async function* untilAborted(bytes: AsyncIterable<Uint8Array>, signal: AbortSign
   }
 }
 
-/** The first of the paths that is free; null when these bytes stand there already, undefined when others do. */
-async function placeFor(piece: Piece, paths: readonly string[]): Promise<string | null | undefined> {
-  for (const path of paths) {
-    if (!(await isThere(path))) return path;
-    if (await holds(path, piece)) return null;
-  }
-  return undefined;
-}
-
+/** Whether these bytes stand there already. */
 async function holds(path: string, piece: Piece): Promise<boolean> {
+  if (!(await isThere(path))) return false;
   const found = await stat(path);
   if (!found.isFile() || found.size !== piece.size) return false;
   const hash = createHash("sha256");

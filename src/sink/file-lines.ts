@@ -5,7 +5,7 @@ import { Fault } from "../base/errors.ts";
 import { syncDirectory } from "../base/files.ts";
 import type { LineFormat } from "./file-formats.ts";
 import { createKeys, type Keys } from "./file-keys.ts";
-import { type Rights, writeWhole } from "./file-rights.ts";
+import { type Rights, writeNew } from "./file-rights.ts";
 
 /** What each file held when we last wrote to it, so that it is read again only when somebody else changed it. The last few files. */
 const known = new Map<string, { readonly mark: string; readonly keys: Keys }>();
@@ -24,8 +24,8 @@ type Lines = {
  * one path. Throws a temporary Fault `file.header` when the file is there and is another table.
  */
 export async function appendOnce(path: string, { format, lines, rights, called }: Lines, signal: AbortSignal): Promise<void> {
-  const handle = await openThere(path);
-  if (handle === null) return writeWhole(path, [Buffer.from(format.header + lines.join(""))], rights);
+  const handle = (await openThere(path)) ?? (await make(path, Buffer.from(format.header + lines.join("")), rights));
+  if (handle === null) return;
   try {
     const last = known.get(path);
     known.delete(path);
@@ -43,6 +43,11 @@ export async function appendOnce(path: string, { format, lines, rights, called }
   } finally {
     await handle.close();
   }
+}
+
+/** Null when it was made; otherwise somebody else was quicker. */
+async function make(path: string, bytes: Uint8Array, rights: Rights): Promise<FileHandle | null> {
+  return (await writeNew(path, [bytes], rights)) ? null : open(path, constants.O_RDWR | constants.O_APPEND);
 }
 
 async function openThere(path: string): Promise<FileHandle | null> {

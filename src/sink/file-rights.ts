@@ -1,5 +1,5 @@
 /** Files and directories that have their permissions and their owner before anybody can see them. */
-import { constants, mkdir, open, rename, stat } from "node:fs/promises";
+import { constants, link, mkdir, open, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import { syncDirectory, temporaryName, writeThenPlace } from "../base/files.ts";
 
@@ -24,18 +24,44 @@ export async function makeDirectory(directory: string, rights: Rights): Promise<
   await syncDirectory(dirname(directory));
 }
 
+type Bytes = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+
 /** Writes a file whole or not at all, replacing what stood there. One writer a path at a time. */
-export async function writeWhole(
-  path: string,
-  bytes: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
-  { mode, owner }: Rights,
-): Promise<void> {
+export async function writeWhole(path: string, bytes: Bytes, rights: Rights): Promise<void> {
+  await write(path, bytes, rights, async () => path);
+}
+
+/** Writes a file whole or not at all, where nothing stands. False when something does, which is left as it is. One writer a path at a time. */
+export async function writeNew(path: string, bytes: Bytes, rights: Rights): Promise<boolean> {
+  let placed = true;
+  await write(path, bytes, rights, async (unfinished) => {
+    try {
+      await link(unfinished, path);
+    } catch (thrown) {
+      const { code = "" } = thrown as NodeJS.ErrnoException;
+      if (NO_LINKS.has(code) && !(await isThere(path))) return path;
+      if (code !== "EEXIST" && !NO_LINKS.has(code)) throw thrown;
+      placed = false;
+    }
+    return null;
+  });
+  if (placed) await syncDirectory(dirname(path));
+  return placed;
+}
+
+/** link(2) of file systems that have none, and of a file that was given to somebody else (fs.protected_hardlinks). */
+const NO_LINKS = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
+
+/** `place` links the file itself (then null), or says where it is to be moved. */
+async function write(path: string, bytes: Bytes, { mode, owner }: Rights, place: (unfinished: string) => Promise<string | null>) {
   const unfinished = temporaryName(dirname(path), basename(path));
-  const place = async () => {
+  // A crash may have left it as another name of a file that was placed, which must not be written into.
+  await rm(unfinished, { force: true });
+  const settled = async () => {
     await settle(unfinished, mode, owner);
-    return path;
+    return place(unfinished);
   };
-  await writeThenPlace(unfinished, bytes, place, mode ?? 0o640);
+  await writeThenPlace(unfinished, bytes, settled, mode ?? 0o640);
 }
 
 async function settle(unfinished: string, mode: number | null, owner: Rights["owner"]): Promise<void> {

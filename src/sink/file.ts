@@ -5,11 +5,11 @@ import { dirname, extname, join } from "node:path";
 import { getSystemErrorMessage } from "node:util";
 import { Fault, reasonOf } from "../base/errors.ts";
 import { safeSegment, temporaryName } from "../base/files.ts";
-import { markOf, taken, writeAttachments, writeRaw } from "./file-beside.ts";
+import { type Beside, markOf, taken, writeAttachments, writeRaw } from "./file-beside.ts";
 import { jsonKeyOf, jsonOf, lineFormats } from "./file-formats.ts";
 import { appendOnce } from "./file-lines.ts";
 import { expectedName, fileName } from "./file-name.ts";
-import { isThere, makeDirectory, type Rights, writeWhole } from "./file-rights.ts";
+import { isThere, makeDirectory, type Rights, writeNew, writeWhole } from "./file-rights.ts";
 import type { Delivery, Receipt, Sink } from "./sink.ts";
 import { inTurn } from "./turn.ts";
 
@@ -36,23 +36,43 @@ export function createFileSink(options: FileSinkOptions): Sink {
   const rights: Rights = { mode, directoryMode, owner };
   const called = join(directory, template);
 
-  const write = async (wanted: string, { body, ...delivery }: Delivery, key: string, signal: AbortSignal): Promise<Receipt> => {
-    // In turn, so that nobody takes a directory for durable that somebody else has made and not yet synced.
-    await inTurn("making directories", () => makeDirectory(dirname(wanted), rights));
-    const path = format === "json" ? await freePath(wanted, key) : wanted;
-    if (path === null) throw taken(called, key);
-    const stem = format === "json" ? path.slice(0, path.length - extname(path).length) : join(dirname(path), safeSegment(key));
-    // Before the document itself: where its file stands, they stand too.
-    const beside = { path, stem, key, rights, called };
+  /** Before the document itself: where its file stands, they stand too. */
+  const writeBeside = async (beside: Beside, delivery: Delivery, signal: AbortSignal): Promise<void> => {
     if (attachments) await writeAttachments(beside, delivery.attachments, signal);
     if (raw) await writeRaw(beside, delivery.raw, signal);
-    const lines = format === "json" ? [jsonOf(body, 2)] : lineFormats[format].linesOf(body);
-    const bytes = Buffer.from(lines.join(""));
     signal.throwIfAborted();
-    if (format === "json") await writeWhole(path, [bytes], rights);
-    else await appendOnce(path, { format: lineFormats[format], lines, rights, called }, signal);
-    const sha256 = createHash("sha256").update(bytes).digest("hex");
-    return { path, bytes: bytes.length, sha256, attachments: attachments ? delivery.attachments.length : 0, raw };
+  };
+
+  /** A file of its own, over nothing but itself; and where that is. */
+  const writeOwn = async (wanted: string, bytes: Uint8Array, delivery: Delivery, key: string, signal: AbortSignal): Promise<string> => {
+    for (const path of await placesFor(wanted, key)) {
+      if ((await isThere(path)) && !(await isOurs(path, key))) continue;
+      const stem = path.slice(0, path.length - extname(path).length);
+      await writeBeside({ path, stem, key, rights, called }, delivery, signal);
+      // Looked at again, because that took its time.
+      if (await isOurs(path, key)) await writeWhole(path, [bytes], rights);
+      else if (!(await writeNew(path, [bytes], rights))) continue;
+      return path;
+    }
+    throw taken(called, key);
+  };
+
+  const write = async (wanted: string, delivery: Delivery, key: string, signal: AbortSignal): Promise<Receipt> => {
+    // In turn, so that nobody takes a directory for durable that somebody else has made and not yet synced.
+    await inTurn("making directories", () => makeDirectory(dirname(wanted), rights));
+    const receiptOf = (path: string, bytes: Uint8Array): Receipt => {
+      const sha256 = createHash("sha256").update(bytes).digest("hex");
+      return { path, bytes: bytes.length, sha256, attachments: attachments ? delivery.attachments.length : 0, raw };
+    };
+    if (format === "json") {
+      const bytes = Buffer.from(jsonOf(delivery.body, 2));
+      return receiptOf(await writeOwn(wanted, bytes, delivery, key, signal), bytes);
+    }
+    const lines = lineFormats[format].linesOf(delivery.body);
+    const stem = join(dirname(wanted), safeSegment(key));
+    await writeBeside({ path: wanted, stem, key, rights, called }, delivery, signal);
+    await appendOnce(wanted, { format: lineFormats[format], lines, rights, called }, signal);
+    return receiptOf(wanted, Buffer.from(lines.join("")));
   };
 
   const deliver: Sink["deliver"] = async (delivery, key, signal) => {
@@ -92,22 +112,18 @@ async function nearest(directory: string): Promise<string> {
   return (await isThere(directory)) || dirname(directory) === directory ? directory : nearest(dirname(directory));
 }
 
-/**
- * The wanted path, unless another delivery already stands there: then one with this delivery's own mark. Null when that is taken
- * too: nothing else is overwritten.
- */
-async function freePath(wanted: string, key: string): Promise<string | null> {
+/** The wanted path, then the one with this delivery's own mark; but first the one where it stands already. */
+async function placesFor(wanted: string, key: string): Promise<readonly string[]> {
   const extension = extname(wanted);
   const marked = `${wanted.slice(0, wanted.length - extension.length)}-${markOf(key)}${extension}`;
-  for (const path of [wanted, marked]) if (!(await isThere(path)) || (await isOurs(path, key))) return path;
-  return null;
+  return (await isOurs(marked, key)) && !(await isOurs(wanted, key)) ? [marked, wanted] : [wanted, marked];
 }
 
 const HEAD = 2_048;
 
 /** Ours are whole whenever they are there, so how they begin is enough. */
 async function isOurs(path: string, key: string): Promise<boolean> {
-  if (!(await stat(path)).isFile()) return false;
+  if (!(await isThere(path)) || !(await stat(path)).isFile()) return false;
   const handle = await open(path, "r");
   try {
     const { buffer, bytesRead } = await handle.read(Buffer.alloc(HEAD), 0, HEAD, 0);

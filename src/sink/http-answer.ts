@@ -9,11 +9,25 @@ const MOST_ID = 200;
 
 export type Asked = {
   readonly sink: string;
-  /** Method, origin and path. */
+  /** Method and origin. */
   readonly place: string;
   readonly url: string;
   readonly now: Date;
 };
+
+/** A receiver is obeyed for so long; a service, for which all mail waits, only for a day. */
+const LONGEST_REST_MS = 7 * 86_400_000;
+
+/** Until when the receiver wants no call at all (429, 503: RFC 6585 section 4, RFC 9110 section 15.6.4); null when it does not say. */
+export function restOf({ status, headers }: Pick<HttpResponse, "status" | "headers">, now: Date): Date | null {
+  return status === 429 || status === 503 ? retryAfter(headers, now, LONGEST_REST_MS) : null;
+}
+
+/** Nothing was sent, because of what another delivery was answered. */
+export function restFault(until: Date, { sink, place }: Pick<Asked, "sink" | "place">): Fault {
+  const said = `sink ${sink}: ${place} asked not to be called before ${until.toISOString()}`;
+  return new Fault("http.rate-limited", said, { retryAt: until, blameless: true });
+}
 
 /**
  * Null for 2xx. Temporary, and not before Retry-After: `http.busy` (408, 425, 429, 503) and `http.failed` (other 5xx). Permanent:
@@ -41,13 +55,14 @@ export function answerFault({ status, headers }: Pick<HttpResponse, "status" | "
   }
   const busy = [408, 425, 429, 503].includes(status);
   if (!busy && status >= 400 && status < 500) return permanent("http.refused", said, advice);
-  return new Fault(busy ? "http.busy" : "http.failed", said, { retryAt: retryAfter(headers, now) ?? undefined });
+  return new Fault(busy ? "http.busy" : "http.failed", said, { retryAt: retryAfter(headers, now, LONGEST_REST_MS) ?? undefined });
 }
 
-/** Origin and path only: what else stands in a Location may be a secret. */
+/** The origin only: all else that stands in a Location may be a secret, and often repeats ours. */
 function leadingTo(location: string | undefined, url: string): string {
   const target = location === undefined ? null : URL.parse(location, url);
-  return target === null || !/^https?:$/.test(target.protocol) ? "" : ` and leads to ${`${target.origin}${target.pathname}`.slice(0, 200)}`;
+  if (target === null || !/^https?:$/.test(target.protocol)) return "";
+  return target.origin === new URL(url).origin ? " and leads elsewhere there" : ` and leads to ${target.origin.slice(0, 200)}`;
 }
 
 /** The status, the field at `path` of a JSON answer, and the beginning of the answer; `hidden` is in none of them. */
@@ -74,10 +89,27 @@ function fieldAt(text: string, path: string): string | null {
   return typeof value === "string" || typeof value === "number" ? String(value) : null;
 }
 
+/** Fewer characters of a secret are no loss. */
+const SHORTEST_BEGINNING = 4;
+
+/** Without the secrets, and without the beginning of one at the end, where the answer may have broken off. */
+function veiled(text: string, hidden: readonly string[]): string {
+  const longestFirst = hidden.toSorted((a, b) => b.length - a.length);
+  const shown = longestFirst.reduce((said, secret) => said.replaceAll(secret, "***"), text);
+  const cuts = longestFirst.map((secret) => {
+    let length = Math.min(secret.length, shown.length);
+    while (length >= SHORTEST_BEGINNING && !shown.endsWith(secret.slice(0, length))) length -= 1;
+    return length >= SHORTEST_BEGINNING ? length : 0;
+  });
+  const cut = Math.max(0, ...cuts);
+  return cut === 0 ? shown : `${shown.slice(0, -cut)}***`;
+}
+
 /** One line without controls and without marks that steer a terminal; null for nothing. */
 function safe(text: string | null, hidden: readonly string[]): string | null {
   if (text === null) return null;
-  const shown = hidden.reduce((said, secret) => said.replaceAll(secret, "***"), text);
-  const line = shown.replace(/[\s\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}]+/gu, " ").trim();
+  const line = veiled(text, hidden)
+    .replace(/[\s\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}]+/gu, " ")
+    .trim();
   return line === "" ? null : line;
 }

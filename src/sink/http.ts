@@ -5,7 +5,7 @@ import { permanent } from "../base/errors.ts";
 import type { HttpBody, HttpDoor } from "../http/http.ts";
 import { formOf } from "../message/form.ts";
 import type { Piece } from "../message/message.ts";
-import { answerFault, receiptOf } from "./http-answer.ts";
+import { answerFault, receiptOf, restFault, restOf } from "./http-answer.ts";
 import { type Auth, authorizationOf, checkNames, fieldValue } from "./http-header.ts";
 import { keysOf, signatureOf } from "./http-signature.ts";
 import type { Delivery, Sink } from "./sink.ts";
@@ -47,8 +47,12 @@ export type HttpSinkDeps = {
 const ANSWER_BYTES = 64 * 1024;
 
 /**
- * Delivered is what is answered with 2xx. Every try carries the delivery's key as `idempotency-key` and, without full stops, as `webhook-id`, and the same body,
- * so that a repetition after a lost answer can be told. The timestamp is that of the try.
+ * Delivered is what is answered with 2xx, though the rest of the answer may be lost. Every try carries the delivery's key as
+ * `idempotency-key` and, without full stops, as `webhook-id`, and the same body, so that a repetition after a lost answer can be told.
+ * The timestamp is that of the try.
+ *
+ * A 429 or 503 with Retry-After counts for the whole sink: until then `deliver` throws `http.rate-limited`, blameless, and sends nothing.
+ * That is forgotten with the process.
  *
  * Throws permanent Faults `config.url`, `config.header`, `config.auth`, `config.secret` and those of `render`.
  * `deliver` throws, besides what `http`, `render` and the attachments throw, the Faults of http-answer.ts.
@@ -64,9 +68,11 @@ export function createHttpSink(options: HttpSinkOptions, { clock, http, render }
   ]);
   const rendered = render({ headers: options.headers, body: options.body }, `sink ${name}`);
   const hidden = hiddenOf(options, authorization);
+  let notBefore = new Date(0);
 
   const deliver: Sink["deliver"] = async (delivery, key, signal) => {
     signal.throwIfAborted();
+    if (clock.now() < notBefore) throw restFault(notBefore, { sink: name, place });
     const words = await rendered(delivery.body);
     const json = Buffer.from(JSON.stringify(options.body === null ? delivery.body : words.body));
     const { contentType, body } = format === "json" ? { contentType: "application/json", body: json } : formWith(json, delivery, options);
@@ -85,7 +91,11 @@ export function createHttpSink(options: HttpSinkOptions, { clock, http, render }
     };
     const request = { method, url: options.url, headers, body, maxResponseBytes: ANSWER_BYTES, beginningOnly: true };
     const answer = await http.call(request, signal);
-    const fault = answerFault(answer, { sink: name, place, url: options.url, now: clock.now() });
+    const now = clock.now();
+    const rest = restOf(answer, now);
+    // Of several answers at once the longest wait counts.
+    if (rest !== null && rest > notBefore) notBefore = rest;
+    const fault = answerFault(answer, { sink: name, place, url: options.url, now });
     if (fault !== null) throw fault;
     return receiptOf(answer, options.id, hidden);
   };
@@ -98,12 +108,12 @@ export function createHttpSink(options: HttpSinkOptions, { clock, http, render }
   return { name, deliver, probe, destination: () => place };
 }
 
-/** Standard Webhooks signs `id.timestamp.body`: an id with full stops would be read in more than one way. */
+/** Standard Webhooks signs `id.timestamp.body`: an id with full stops would be read in more than one way. No name holds a colon. */
 function webhookIdOf(key: string): string {
-  return key.replaceAll(".", "_");
+  return key.replaceAll(".", ":");
 }
 
-/** Without the query, which may hold a key. */
+/** Method and origin: with Slack, Teams and n8n the path is the secret, elsewhere the query. */
 function placeOf({ name, method, url }: HttpSinkOptions): string {
   const parsed = URL.parse(url);
   if (parsed === null || !["http:", "https:"].includes(parsed.protocol)) {
@@ -112,7 +122,7 @@ function placeOf({ name, method, url }: HttpSinkOptions): string {
   if (parsed.username + parsed.password !== "") {
     throw permanent("config.url", `sink ${name}: url holds a user or a password`, "write them as auth: { basic: { user, password } }");
   }
-  return `${method} ${parsed.origin}${parsed.pathname}`;
+  return `${method} ${parsed.origin}`;
 }
 
 function formWith(json: Buffer, { body, attachments, raw }: Delivery, options: HttpSinkOptions): { contentType: string; body: HttpBody } {
@@ -134,12 +144,25 @@ function formWith(json: Buffer, { body, attachments, raw }: Delivery, options: H
   return { contentType, body: { length, open } };
 }
 
+/** What is shorter guards nothing, and hiding it would spoil numbers and ids. */
 const SHORTEST_HIDDEN = 8;
+/** Shorter ones are words: `invoices`. */
+const SHORTEST_SEGMENT = 16;
 
 /** What an answer that repeats our request must not bring into the receipt. A header that is no template may be a key. */
-function hiddenOf({ auth, headers, secrets }: HttpSinkOptions, authorization: string | null): readonly string[] {
-  const fixed = Object.values(headers).filter((value) => !value.includes("{{") && value.length >= SHORTEST_HIDDEN);
+function hiddenOf({ url, auth, headers, secrets }: HttpSinkOptions, authorization: string | null): readonly string[] {
+  const fixed = [...Object.values(headers).filter((value) => !value.includes("{{")), ...queryValues(url)].filter(
+    (value) => value.length >= SHORTEST_HIDDEN,
+  );
+  const segments = new URL(url).pathname.split("/").filter((segment) => segment.length >= SHORTEST_SEGMENT);
   const basic = auth !== null && "basic" in auth ? [auth.basic.password] : [];
   const whole = authorization === null ? [] : [authorization.slice(authorization.indexOf(" ") + 1)];
-  return [...fixed, ...basic, ...whole, ...secrets].filter((value) => value !== "");
+  return [...fixed, ...segments, ...basic, ...whole, ...secrets].filter((value) => value !== "");
+}
+
+/** As they are written, and as a receiver reads them. */
+function queryValues(url: string): readonly string[] {
+  const { search, searchParams } = new URL(url);
+  const written = search.slice(1).split("&");
+  return [...written.map((pair) => pair.slice(pair.indexOf("=") + 1)), ...searchParams.values()];
 }

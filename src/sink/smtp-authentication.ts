@@ -4,8 +4,8 @@
 type Result = { readonly method: string; readonly result: string; readonly properties: ReadonlyMap<string, string> };
 
 /**
- * Whether the server `authserv` says that the mail is from `domain` (ASCII, lower case): DMARC passed, or a DKIM signature of the
- * domain or of one above it. `fields` as they stand in the message, topmost first: only the topmost field of that server is
+ * Whether the server `authserv` says that the mail is from `domain` (ASCII, lower case): DMARC passed for it, or a DKIM signature of
+ * the domain or of one above it. `fields` as they stand in the message, topmost first: only the topmost field of that server is
  * believed, since what stands below may have come with the mail (section 5). What cannot be parsed proves nothing.
  */
 export function authenticated(fields: readonly string[], authserv: string, domain: string): boolean {
@@ -23,7 +23,8 @@ function passes(results: readonly (Result | null)[], domain: string): boolean {
   if (dmarc.some((it) => it?.result === "fail")) return false;
   return results.some((it) => {
     if (it?.result !== "pass") return false;
-    if (it.method === "dmarc") return (it.properties.get("header.from") ?? domain) === domain;
+    // Without header.from nobody knows of which domain.
+    if (it.method === "dmarc") return it.properties.get("header.from") === domain;
     return it.method === "dkim" && isAtOrAbove(it.properties.get("header.d") ?? "", domain);
   });
 }

@@ -18,11 +18,16 @@ export function createLimit({ perHour, sentTo }: Limit, scope: string, clock: Cl
   /** Address -> key -> when. A receipt is saved only after its delivery is over, so the ledger alone would count too few. */
   const sent = new Map<string, Map<string, Date>>();
 
-  const ofThisLife = (address: string, key: string, since: Date): number => {
-    const times = sent.get(address) ?? new Map<string, Date>();
-    for (const [other, at] of times) if (at < since) times.delete(other);
-    if (times.size === 0) sent.delete(address);
-    return times.size - (times.has(key) ? 1 : 0);
+  /** Of all addresses: most are written to once and never again. */
+  const forget = (before: Date): void => {
+    for (const [address, times] of sent) {
+      for (const [key, at] of times) if (at < before) times.delete(key);
+      if (times.size === 0) sent.delete(address);
+    }
+  };
+  const ofThisLife = (address: string, key: string): number => {
+    const times = sent.get(address);
+    return times === undefined ? 0 : times.size - (times.has(key) ? 1 : 0);
   };
   const ofOtherLives = async (address: string, since: Date): Promise<number> =>
     since >= begun ? 0 : (await sentTo(address, since)) - (await sentTo(address, begun));
@@ -35,7 +40,8 @@ export function createLimit({ perHour, sentTo }: Limit, scope: string, clock: Cl
   ): Promise<T | null> => {
     const now = clock.now();
     const since = new Date(now.getTime() - HOUR_MS);
-    if ((await ofOtherLives(address, since)) + ofThisLife(address, key, since) >= perHour) return null;
+    forget(since);
+    if ((await ofOtherLives(address, since)) + ofThisLife(address, key) >= perHour) return null;
     const note = () => sent.set(address, (sent.get(address) ?? new Map<string, Date>()).set(key, now));
     try {
       const receipt = await send();

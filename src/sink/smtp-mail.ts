@@ -4,6 +4,7 @@ import { Readable } from "node:stream";
 import type { Attachment, MailComposerOptions } from "nodemailer";
 import MailComposer from "nodemailer/lib/mail-composer";
 import { safeSegment } from "../base/files.ts";
+import { messageIdOf } from "../message/identity.ts";
 import type { Address, Facts, Piece } from "../message/message.ts";
 import { csvHeader, csvRowsOf } from "./csv.ts";
 import { entriesOf } from "./delivery.ts";
@@ -20,20 +21,6 @@ const MOST_ATTACHED = 15 * 1024 * 1024;
 const LONGEST_SUBJECT = 400;
 const MEDIA_TYPE = /^[a-z0-9][\w!#$&^.+-]{0,126}\/[a-z0-9][\w!#$&^.+-]{0,126}$/i;
 const MSG_ID = /^<[\x21-\x3b\x3d\x3f-\x7e]{1,250}>$/;
-
-/** A Message-ID (RFC 5322 section 3.6.4) that is the same at every try: whoever gets the mail twice can tell. */
-export function messageIdOf(key: string, domain: string): string {
-  return `<${hashOf(key)}.billhook@${domain}>`;
-}
-
-/** Whether a Message-ID is one of ours, of whichever delivery. */
-export function isOurMessageId(messageId: string, domain: string): boolean {
-  return /^<[0-9a-f]{40}\.billhook@/.test(messageId) && messageId.toLowerCase().endsWith(`@${domain}>`);
-}
-
-function hashOf(key: string): string {
-  return createHash("sha256").update(key).digest("hex").slice(0, 40);
-}
 
 export type Composition = {
   readonly from: Address;
@@ -61,7 +48,7 @@ export function compose(delivery: Delivery, key: string, composition: Compositio
     // RFC 3834 section 5; the other is what Exchange heeds.
     headers: { "Auto-Submitted": isAnswer ? "auto-replied" : "auto-generated", "X-Auto-Response-Suppress": "OOF, AutoReply" },
     ...wordsOf(delivery, isAnswer, names, leftOut.map(sizeInWords)),
-    baseBoundary: hashOf(key),
+    baseBoundary: createHash("sha256").update(key).digest("hex").slice(0, 40),
     newline: "windows",
     disableFileAccess: true,
     disableUrlAccess: true,

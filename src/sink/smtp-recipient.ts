@@ -1,6 +1,7 @@
 /** Who gets the mail, or why nobody does: answers go only to people who may have one, and never into a loop (RFC 3834). */
 import { domainToASCII } from "node:url";
 import { isLike } from "../message/glob.ts";
+import { isOurs } from "../message/identity.ts";
 import type { Facts } from "../message/message.ts";
 import { authenticated } from "./smtp-authentication.ts";
 
@@ -10,7 +11,7 @@ export type Recipients = {
   readonly allow: readonly string[];
   /** The authserv-id whose Authentication-Results are believed; null: nobody's. */
   readonly authserv: string | null;
-  /** Addresses that are billhook itself: the sink's own From and those of the watched mailboxes. */
+  /** Addresses that are billhook itself: what the smtp sinks send from and the watched mailboxes. */
   readonly own: readonly string[];
 };
 
@@ -23,23 +24,26 @@ export type Mailbox = { readonly address: string; readonly domain: string };
 const PROGRAM =
   /^(mailer-daemon|postmaster|majordomo|listserv|(no|do-?not|never)[-_.]?reply|owner-.*|.*-(owner|request|bounces?)|bounces?)([+=].*)?$/;
 
-export function recipientOf(facts: Facts, recipients: Recipients, isOurs: (messageId: string) => boolean): Recipient {
+export function recipientOf(facts: Facts, recipients: Recipients): Recipient {
   const { to } = recipients;
-  const why = to === "sender" ? whyNoAnswer(facts, recipients, isOurs) : whyNoNotice(facts, recipients, isOurs);
+  const why = to === "sender" ? whyNoAnswer(facts, recipients) : whyNoNotice(facts, recipients);
   if (why !== null) return { skipped: why };
   return { to: to === "sender" ? [answered(facts)?.address ?? ""] : to };
 }
 
-/** Of fixed addresses only what could go in circles is kept away: our own mail, and what machines answered to it. */
-function whyNoNotice(facts: Facts, { own }: Recipients, isOurs: (messageId: string) => boolean): string | null {
+/**
+ * Of fixed addresses only what could go in circles is kept away: mail of a billhook, this one or another that sends here what we send
+ * there, and what machines answered to it.
+ */
+function whyNoNotice(facts: Facts, { own }: Recipients): string | null {
   if (isBounce(facts)) return "the mail is a report of a mail server";
   const automatic = facts.autoSubmitted?.startsWith("auto-") || facts.precedence === "auto_reply";
-  if (automatic && isOwn(facts, own, isOurs)) return "the mail is one of our own";
+  if (automatic && isOwn(facts, own)) return "the mail is one of our own";
   return automatic && facts.references.some(isOurs) ? "a machine answered a mail of ours" : null;
 }
 
-function whyNoAnswer(facts: Facts, { allow, authserv, own }: Recipients, isOurs: (messageId: string) => boolean): string | null {
-  if (isOwn(facts, own, isOurs)) return "the mail is one of our own";
+function whyNoAnswer(facts: Facts, { allow, authserv, own }: Recipients): string | null {
+  if (isOwn(facts, own)) return "the mail is one of our own";
   if (isBounce(facts)) return "the mail is a report of a mail server";
   if (facts.list !== null) return "the mail came through a list";
   if (facts.autoSubmitted !== null && facts.autoSubmitted !== "no") return "the mail was sent by a machine (Auto-Submitted)";
@@ -70,7 +74,7 @@ function only(addresses: Facts["from"]): Mailbox | null {
   return addresses.length === 1 ? mailboxOf(addresses[0]?.address ?? "") : null;
 }
 
-function isOwn(facts: Facts, own: readonly string[], isOurs: (messageId: string) => boolean): boolean {
+function isOwn(facts: Facts, own: readonly string[]): boolean {
   const senders = facts.from.map(({ address }) => mailboxOf(address));
   return isOurs(facts.messageId ?? "") || own.some((address) => senders.some((sender) => sender !== null && isSame(address, sender)));
 }

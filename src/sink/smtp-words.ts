@@ -67,7 +67,8 @@ function sectionsOf(entries: readonly Entry[]): readonly Section[] {
 
 function sectionOf({ document, extraction, invoices }: Entry, shown: Entry["invoices"]): Section {
   const read = document.parts.filter(({ submitted }) => submitted);
-  const unread = document.parts.filter(({ submitted, filename }) => !submitted && filename !== null);
+  // Where nothing was submitted the title names all; what was opened was looked at piece by piece.
+  const unread = document.parts.filter((part) => !part.submitted && part.filename !== null && read.length > 0 && !isOpened(part, document));
   const hidden = invoices.length - shown.length;
   const notes = [
     ...(extraction.status === "failed" ? [`Could not be read, because ${reasonOf(extraction.fault)}.`] : []),
@@ -76,6 +77,10 @@ function sectionOf({ document, extraction, invoices }: Entry, shown: Entry["invo
     ...(unread.length > 0 ? [`Not looked at: ${namesOf(unread)}.`] : []),
   ];
   return { title: `${document.position}. ${namesOf(read.length > 0 ? read : document.parts)}`, tables: shown.map(tableOf), notes };
+}
+
+function isOpened({ id }: Entry["document"]["parts"][number], { parts }: Entry["document"]): boolean {
+  return parts.some((other) => other.id.startsWith(`${id}.`));
 }
 
 function reasonOf(fault: Entry["extraction"]["fault"]): string {

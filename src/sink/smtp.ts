@@ -7,7 +7,7 @@ import type { Delivery, Receipt, Sink } from "./sink.ts";
 import { createSubmitter, type Submission } from "./smtp-connection.ts";
 import { type Door, serverText } from "./smtp-faults.ts";
 import { createLimit, type Limit } from "./smtp-limit.ts";
-import { type Attach, compose, isOurMessageId } from "./smtp-mail.ts";
+import { type Attach, compose } from "./smtp-mail.ts";
 import { type Mailbox, mailboxOf, type Recipients, recipientOf } from "./smtp-recipient.ts";
 
 export type SmtpSinkOptions = Submission & {
@@ -16,7 +16,7 @@ export type SmtpSinkOptions = Submission & {
   readonly to: Recipients["to"];
   readonly allow: Recipients["allow"];
   readonly authserv: Recipients["authserv"];
-  /** Addresses of the watched mailboxes: what comes from them is not answered. */
+  /** Addresses of the watched mailboxes and those the smtp sinks send from: what comes from them is not answered. */
   readonly own: Recipients["own"];
   readonly perHour: Limit["perHour"];
   readonly attach: Attach;
@@ -31,7 +31,6 @@ export function createSmtpSink(options: SmtpSinkOptions, outside: { readonly clo
   const door: Door = { name, host, port, secrets: secretsOf(options) };
   const submitter = createSubmitter(options, door);
   const recipients: Recipients = { ...options, own: [from.address, ...options.own] };
-  const isOurs = (messageId: string) => isOurMessageId(messageId, domain);
   const within = createLimit({ perHour, sentTo }, name, clock);
   const taken = createTaken();
 
@@ -57,7 +56,7 @@ export function createSmtpSink(options: SmtpSinkOptions, outside: { readonly clo
 
   const deliver: Sink["deliver"] = async (delivery, key, signal) => {
     signal.throwIfAborted();
-    const recipient = recipientOf(delivery.facts, recipients, isOurs);
+    const recipient = recipientOf(delivery.facts, recipients);
     if ("skipped" in recipient) return recipient;
     const work = () => send(delivery, key, recipient.to, signal);
     if (to !== "sender") return work();
@@ -68,7 +67,7 @@ export function createSmtpSink(options: SmtpSinkOptions, outside: { readonly clo
   };
 
   const destination: Sink["destination"] = ({ facts }) => {
-    const recipient = recipientOf(facts, recipients, isOurs);
+    const recipient = recipientOf(facts, recipients);
     const answer = to === "sender";
     if ("skipped" in recipient) return `no ${answer ? "answer" : "mail"}: ${recipient.skipped}`;
     return `a mail to ${recipient.to.join(", ")}${answer ? " in reply" : ""}`;

@@ -1,17 +1,31 @@
 /** The bytes of one message, in pieces and without a trace in the mailbox (BODY.PEEK[]). */
 import type { FetchMessageObject, FetchQueryObject } from "imapflow";
-import { Fault } from "../base/errors.ts";
+import { Fault, permanent } from "../base/errors.ts";
 import type { Session } from "./imap-connect.ts";
 
 export type Reach = {
   readonly folder: string;
   /** A message above this is read in pieces of this size. */
   readonly wholeBytes: number;
+  /** A message above this is not read at all; null: any is. */
+  readonly maxBytes: number | null;
 };
+
+/** It stays where it is: what is too large for billhook is a person's to look at. */
+export function tooLarge(uid: number, bytes: number, folder: string, most: number): Fault {
+  const size = `has ${bytes} bytes or more, and ${most} is the most that is read`;
+  const advice = "It is still in the mailbox. Have it sent in a smaller form, or raise the limit.";
+  return permanent("imap.too-large", `Message UID ${uid} of ${folder} ${size}.`, advice);
+}
+
+/** Lends the folder, open, for as long as the work takes: each time it may be on another connection. */
+export type Lend = <T>(work: (session: Session) => Promise<T>) => Promise<T>;
+
+type Alone = { readonly session: Session; readonly end: () => Promise<void> };
 
 /** One message by its UID, null when there is none. The session ends with the iteration, at an abort, and when this does not give bytes. */
 export async function readThenEnd(
-  session: Session,
+  { session, end: endSession }: Alone,
   uid: number,
   reach: Reach,
   stop: AbortSignal,
@@ -21,7 +35,7 @@ export async function readThenEnd(
   if (stop.aborted) close();
   const end = async () => {
     stop.removeEventListener("abort", close);
-    await session.end();
+    await endSession();
   };
   const fault = (thrown: unknown) =>
     stop.aborted ? new Fault("imap.stopped", `Reading from folder ${reach.folder} was stopped.`) : session.fault(thrown);
@@ -29,7 +43,12 @@ export async function readThenEnd(
     // FETCH on an empty folder is a BAD on some servers.
     const size = session.exists() === 0 ? null : await sizeOf(session, uid);
     const first = size === null ? null : await fetchPiece(session, uid, 0, reach.wholeBytes);
-    if (size !== null && first !== null) return endingWith(piecesFrom(session, { uid, size }, first, reach), fault, end);
+    if (size !== null && first !== null)
+      return endingWith(
+        piecesFrom((work) => work(session), { uid, size }, first, reach),
+        fault,
+        end,
+      );
   } catch (thrown) {
     const told = fault(thrown);
     await end();
@@ -75,7 +94,7 @@ export async function fetchPiece(session: Session, uid: number, start: number, l
 }
 
 export async function* piecesFrom(
-  session: Session,
+  lend: Lend,
   message: { readonly uid: number; readonly size: number },
   first: Uint8Array,
   reach: Reach,
@@ -88,8 +107,10 @@ export async function* piecesFrom(
     if (piece.length > 0) yield piece;
     read += piece.length;
     if (piece.length !== reach.wholeBytes) return;
+    if (reach.maxBytes !== null && read > reach.maxBytes) throw tooLarge(message.uid, read, reach.folder, reach.maxBytes);
     if (read > most) throw new Fault("imap.refused", "The server sends more than twice the size it told for the message.");
-    piece = await fetchPiece(session, message.uid, read, reach.wholeBytes);
+    const start = read;
+    piece = await lend((session) => fetchPiece(session, message.uid, start, reach.wholeBytes));
   }
 }
 

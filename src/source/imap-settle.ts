@@ -1,8 +1,10 @@
 /** Telling the mailbox what became of a message: a flag, a move, a deletion, by UID and harmless when repeated. */
 import { Fault, permanent } from "../base/errors.ts";
 import type { Session } from "./imap-connect.ts";
-import { type Door, who } from "./imap-faults.ts";
+import { type Door as Server, who } from "./imap-faults.ts";
 import type { Afterwards, Origin, Settled } from "./source.ts";
+
+type Door = Server & { readonly folder: string };
 
 /** INBOX is the only name without case (RFC 9051 section 5.1). */
 export function isSameFolder(a: string, b: string): boolean {
@@ -31,6 +33,9 @@ export async function tell(session: Session, origin: Origin, told: Afterwards, d
       break;
     case "keyword":
       await addFlag(session, origin.uid, told.keyword, flags, door);
+      break;
+    case "label":
+      await addLabel(session, origin.uid, told.label, door);
       break;
     case "delete":
       await remove(session, origin.uid, flags, door);
@@ -61,6 +66,15 @@ async function addFlag(session: Session, uid: number, flag: string, flags: Reado
   }
   if (!(await session.client.messageFlagsAdd(`${uid}`, [flag], { uid: true, silent: true })))
     throw refused(session, door, `set the flag ${flag}`);
+}
+
+/** Gmail's own extension (X-GM-EXT-1); a label that is not there is made by Gmail. */
+async function addLabel(session: Session, uid: number, label: string, door: Door): Promise<void> {
+  if (!session.client.capabilities.has("X-GM-EXT-1")) {
+    throw permanent("imap.label", `${door.host} has no labels; only Gmail has.`, "Use keyword, or move.");
+  }
+  if (!(await session.client.messageFlagsAdd(`${uid}`, [label], { uid: true, useLabels: true })))
+    throw refused(session, door, `add the label ${label}`);
 }
 
 async function remove(session: Session, uid: number, flags: ReadonlySet<string>, door: Door): Promise<void> {

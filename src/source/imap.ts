@@ -2,15 +2,19 @@
 import type { Clock } from "../base/clock.ts";
 import { Fault } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
-import { type Account, lendSession, openSession, type Session } from "./imap-connect.ts";
-import type { Door } from "./imap-faults.ts";
-import { readThenEnd } from "./imap-read.ts";
+import { backoffMs, isFirm } from "./imap-account.ts";
+import { type Accounts, createAccounts } from "./imap-accounts.ts";
+import { type Account, openAlone, type Session } from "./imap-connect.ts";
+import { surveyed } from "./imap-list.ts";
+import { type Lend, readThenEnd } from "./imap-read.ts";
 import { isSameFolder, tell } from "./imap-settle.ts";
+import type { Entrance } from "./imap-signin.ts";
 import { type Limits, type Reading, sweep as sweepFolder } from "./imap-sweep.ts";
-import type { Afterwards, Cursor, Origin, Probe, Settled, Sight, Source, Start, Verdict } from "./source.ts";
+import type { Afterwards, Cursor, Origin, Probe, Settled, Sight, Source, Start, Survey, Verdict } from "./source.ts";
 
-export type ImapOptions = Door & {
+export type ImapOptions = Entrance & {
   readonly name: string;
+  readonly folder: string;
   /** PEM text of an authority to trust besides the usual ones; null: only those. */
   readonly ca: string | null;
   readonly start: Start;
@@ -24,30 +28,42 @@ export type ImapOptions = Door & {
   readonly batchBytes?: number;
   /** A message above this is read in pieces of this size and never held whole. */
   readonly wholeBytes?: number;
+  /** A message above this is not read; it becomes a record without bytes. Null, as when left out: any is. */
+  readonly maxBytes?: number | null;
 };
 
 /** With IDLE's renewal, a half-open connection is noticed within 110 s. */
-const DEFAULTS = { connectTimeoutMs: 30_000, idleMs: 50_000, socketTimeoutMs: 60_000, batchBytes: 8_000_000, wholeBytes: 1_000_000 };
-/** How long settlements in hand may take when the watching ends. */
-const LEAVE_MS = 5_000;
-const LOGIN_EVERY_MS = 2_000;
-const BACKOFF_MS = { least: 2_000, most: 60_000 };
-/** Between two IDLEs that the server ended by itself. */
-const IDLE_AGAIN_MS = 1_000;
+const DEFAULTS = {
+  connectTimeoutMs: 30_000,
+  idleMs: 50_000,
+  socketTimeoutMs: 60_000,
+  batchBytes: 8_000_000,
+  wholeBytes: 1_000_000,
+  maxBytes: null,
+};
 
-export function createImapSource(options: ImapOptions, deps: { readonly clock: Clock; readonly log: Logger }): Source {
-  const { clock, log } = deps;
-  const account: Account = { ...DEFAULTS, ...options };
-  const limits: Limits = { ...DEFAULTS, ...options, mailbox: options.name };
+export type ImapDeps = {
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Sources that are given the same one share the connection of an account. */
+  readonly accounts?: Accounts;
+};
+
+export function createImapSource(options: ImapOptions, { clock, log, accounts = createAccounts(clock) }: ImapDeps): Source {
+  const { name, folder } = options;
+  const whole = { ...DEFAULTS, ...options };
+  const door: Account = whole;
+  const account = accounts.of(door);
+  const limits: Limits = {
+    ...whole,
+    mailbox: name,
+    batchBytes: () => accounts.share(whole.batchBytes),
+    fault: (thrown) => account.fault(thrown, folder),
+  };
   const closing = new AbortController();
-  const bell = createBell(clock);
-  const lent = lendSession(() => open(closing.signal, () => {}), clock);
-  /** The connection arrivals() has, or is making, or failed to make; null when nobody watches. */
-  let watched: Promise<Session> | null = null;
-  let nextLogin = 0;
-  let settling = 0;
-  /** Settlements under way on the watching session. */
-  const inHand = new Set<Promise<Settled>>();
+  const bell = createBell();
+  /** The next sweep opens the folder anew: one that was renamed or deleted may still be there for who has it open. */
+  let anew = false;
   let sweptAt: Date | null = null;
   let trouble: Fault | null = null;
   let said: string | null = null;
@@ -57,168 +73,168 @@ export function createImapSource(options: ImapOptions, deps: { readonly clock: C
     const state = fault === null ? "watching" : fault.code;
     if (state === said) return;
     said = state;
-    if (fault === null) log.event("info", "mailbox.watching", { mailbox: options.name, folder: options.folder });
-    else log.event("warn", "mailbox.trouble", { mailbox: options.name, fault: fault.code, why: fault.message, advice: fault.advice });
+    if (fault === null) log.event("info", "mailbox.watching", { mailbox: name, folder });
+    else log.event("warn", "mailbox.trouble", { mailbox: name, fault: fault.code, why: fault.message, advice: fault.advice });
   }
 
-  /** However often a server accepts and then drops us, it sees one login every two seconds. */
-  async function open(signal: AbortSignal, onChange: () => void): Promise<Session> {
-    const now = clock.now().getTime();
-    const turn = Math.max(now, nextLogin);
-    nextLogin = turn + LOGIN_EVERY_MS;
-    if (turn > now) await clock.sleep(turn - now, signal);
-    return openSession(account, clock, signal, onChange);
-  }
-
-  async function* watch(
-    reading: { current: Reading | null },
-    since: Cursor | null,
-    stop: AbortSignal,
-  ): AsyncGenerator<Sight, void, undefined> {
-    watched = open(stop, bell.ring);
-    watched.catch(() => {});
-    const session = await watched;
-    const leave = async () => {
-      // Whoever settles from here on finds no session that is on its way out; who has begun may finish.
-      watched = null;
-      const patience = new AbortController();
-      await Promise.race([Promise.allSettled(inHand), clock.sleep(LEAVE_MS, patience.signal)]);
-      patience.abort();
-      await session.end();
-    };
-    stop.addEventListener("abort", leave, { once: true });
+  /** One look through the folder. */
+  async function* look(reading: Reading, since: Cursor | null, stop: AbortSignal): AsyncGenerator<Sight, void, undefined> {
+    const isAnew = anew;
+    anew = false;
+    const session = await orStopped(
+      account.use(folder, async (one) => one, isAnew),
+      stop,
+      name,
+    );
+    if (session !== reading.seen) position(reading, session, reading.seen === null ? since : reading.cursor);
+    const lend: Lend = (work) =>
+      orStopped(
+        account.use(folder, (one) => {
+          if (one.uidValidity === reading.cursor.uidValidity) return work(one);
+          throw new Fault("imap.renumbered", `Folder ${folder} of ${name} got another UIDVALIDITY while it was read.`);
+        }),
+        stop,
+        name,
+      );
+    const done = accounts.fetching();
     try {
-      const state = positioned(session, reading.current, since);
-      reading.current = state;
-      while (!stop.aborted) {
-        bell.reset();
-        for await (const sight of sweepFolder(session, state, limits, clock)) {
-          tellState(null);
-          if (sight.is === "swept") sweptAt = clock.now();
-          yield sight;
-          if (stop.aborted) return;
+      for await (const sight of sweepFolder(lend, reading, limits, clock)) {
+        tellState(null);
+        if (sight.is === "swept") {
+          sweptAt = clock.now();
+          account.well();
         }
-        await idle(session);
+        yield sight;
+        if (stop.aborted) return;
       }
-    } catch (thrown) {
-      throw session.fault(thrown);
     } finally {
-      stop.removeEventListener("abort", leave);
-      await leave();
+      done();
     }
   }
 
-  function positioned(session: Session, reading: Reading | null, since: Cursor | null): Reading {
-    const known = reading?.cursor ?? since;
-    const cursor = startAt(session, known, options.start, clock.now());
-    if (cursor === known) return reading ?? { cursor, strikes: new Map(), singlyUntil: 0 };
-    if (known !== null) {
-      const { uidValidity } = session;
-      log.event("warn", "mailbox.renumbered", { mailbox: options.name, uidValidity, before: known.uidValidity });
-    }
-    return { cursor, strikes: new Map(), singlyUntil: 0 };
-  }
-
-  /** Resolves when there is a reason to look: new mail, a poke, the end of the connection. IDLE is a hint, the sweep is the truth. */
-  async function idle(session: Session): Promise<void> {
-    while (!bell.rung()) {
-      session.check();
-      const before = settling;
-      let over = false;
-      const idling = session.client.idle().finally(() => {
-        over = true;
-      });
-      await bell.heardWithin(account.idleMs, idling);
-      if (bell.rung()) return;
-      if (!over) await session.prove();
-      else if (settling === before) await bell.heardWithin(IDLE_AGAIN_MS);
-    }
+  /** On a session the folder was not read on yet: whether the UIDs still mean what they meant. */
+  function position(reading: Reading, session: Session, known: Cursor | null): void {
+    const cursor = startAt(session, known, options.start, clock.now(), reading.rewound);
+    reading.cursor = cursor;
+    if (cursor === known) return;
+    reading.strikes.clear();
+    reading.singlyUntil = 0;
+    if (known === null || cursor.uid > 0) return;
+    reading.rewound ||= cursor.uidValidity === known.uidValidity;
+    const { uidValidity, uidNext } = session;
+    log.event("warn", "mailbox.renumbered", { mailbox: name, uidValidity, before: known.uidValidity, uidNext });
   }
 
   async function* arrivals(since: Cursor | null, signal: AbortSignal): AsyncGenerator<Sight, void, undefined> {
     const stop = AbortSignal.any([signal, closing.signal]);
     stop.addEventListener("abort", bell.ring, { once: true });
-    const reading: { current: Reading | null } = { current: null };
+    const seat = account.watch(folder, bell.ring);
+    const nowhere: Cursor = { uidValidity: "", uid: 0, since: null, until: 0 };
+    const reading: Reading = { cursor: nowhere, strikes: new Map(), singlyUntil: 0, seen: null, rewound: false };
     try {
-      for (let failures = 0; !stop.aborted; failures++) {
-        const sweptBefore = sweptAt;
+      for (let failures = 0; !stop.aborted; ) {
+        bell.reset();
+        seat.work();
         try {
-          yield* watch(reading, since, stop);
-          return;
+          yield* look(reading, since, stop);
+          failures = 0;
+          seat.rest(reading.seen);
+          await bell.heard();
         } catch (thrown) {
           if (stop.aborted) return;
-          const fault = thrown instanceof Fault ? thrown : new Fault("imap.lost", `Watching ${options.name} failed.`, { cause: thrown });
+          const fault = account.fault(thrown, folder);
           tellState(fault);
-          if (sweptAt !== sweptBefore) failures = 0;
-          await pause(failures, fault, stop);
+          // A refusal may be about the state of the connection (Exchange: "authenticated but not connected").
+          if (/^imap\.(refused|folder)$/.test(fault.code)) account.drop(`given up after: ${fault.message}`);
+          seat.away();
+          await pause(failures++, fault, stop);
         }
       }
     } finally {
-      watched = null;
+      seat.leave();
     }
   }
 
   async function pause(failures: number, fault: Fault, stop: AbortSignal): Promise<void> {
-    const most = Math.min(BACKOFF_MS.most, BACKOFF_MS.least * 2 ** failures);
+    const early = new AbortController();
+    const signal = AbortSignal.any([stop, early.signal]);
     const asked = (fault.retryAt?.getTime() ?? 0) - clock.now().getTime();
-    const wait = Math.max(BACKOFF_MS.least, most * (0.5 + clock.random() / 2), asked);
     bell.reset();
-    if (stop.aborted) return;
-    // Pokes must not turn a wrong password into a locked account.
-    if (fault.code === "imap.login" || fault.retryAt !== null) await clock.sleep(wait, stop);
-    else await bell.heardWithin(wait);
+    const over = Promise.all([clock.sleep(Math.max(backoffMs(failures, clock), asked), signal), account.ready(signal)]);
+    if (isFirm(fault)) return void (await over);
+    await Promise.race([over, bell.heard()]);
+    early.abort();
   }
 
   async function settle(origin: Origin, verdict: Verdict, signal: AbortSignal, instead: Afterwards | null = null): Promise<Settled> {
     const told = instead ?? options.afterwards[verdict];
-    if (told.is === "none" || (told.is === "move" && isSameFolder(told.folder, options.folder))) return "nothing-to-do";
-    if (closing.signal.aborted) throw new Fault("imap.stopped", `Mailbox ${options.name} is closed.`);
-    return orStopped(settleNow(origin, told), signal, options.name);
+    if (told.is === "none" || (told.is === "move" && isSameFolder(told.folder, folder))) return "nothing-to-do";
+    if (closing.signal.aborted) throw new Fault("imap.stopped", `Mailbox ${name} is closed.`);
+    const work = account.use(folder, (session) => tell(session, origin, told, options));
+    return orStopped(
+      work.catch((thrown) => Promise.reject(account.fault(thrown, folder))),
+      signal,
+      name,
+    );
   }
 
-  async function settleNow(origin: Origin, told: Afterwards): Promise<Settled> {
-    const work = async (session: Session) => {
-      settling++;
-      return tell(session, origin, told, options).catch((thrown) => Promise.reject(session.fault(thrown)));
-    };
-    const session = await watched;
-    if (watched === null || !session?.alive()) return lent.use(work);
-    const working = work(session).finally(() => inHand.delete(working));
-    inHand.add(working);
-    return working;
-  }
+  const alone = (signal: AbortSignal, readOnly = true) => openAlone(door, folder, clock, signal, { readOnly });
 
   async function probe(signal: AbortSignal): Promise<Probe> {
-    const session = await openSession(account, clock, signal, () => {});
+    const { session, end } = await alone(signal, false);
     const count = session.exists();
-    await session.end();
+    await end();
     const tls = { implicit: "implicit TLS", starttls: "STARTTLS", none: "no TLS" }[options.tls];
     const access = session.readOnly ? ", read-only" : "";
-    return { said: `login ok (${tls}), folder ${options.folder} with ${count} ${count === 1 ? "message" : "messages"}${access}` };
+    return { said: `login ok (${tls}), folder ${folder} with ${count} ${count === 1 ? "message" : "messages"}${access}` };
   }
 
   async function read(uid: number, signal: AbortSignal): Promise<AsyncIterable<Uint8Array> | null> {
     const stop = AbortSignal.any([signal, closing.signal]);
-    return readThenEnd(await openSession(account, clock, stop, () => {}, { readOnly: true }), uid, limits, stop);
+    return readThenEnd(await alone(stop), uid, { ...limits, maxBytes: null }, stop);
+  }
+
+  async function survey(since: string | null, signal: AbortSignal): Promise<Survey> {
+    const stop = AbortSignal.any([signal, closing.signal]);
+    const { session, end } = await alone(stop);
+    const counting = surveyed((work) => work(session), since, limits.maxBytes);
+    try {
+      return await orStopped(counting, stop, name);
+    } catch (thrown) {
+      throw session.fault(thrown);
+    } finally {
+      if (stop.aborted) session.client.close();
+      await end();
+    }
   }
 
   async function close(): Promise<void> {
+    if (closing.signal.aborted) return;
     closing.abort();
-    const watching = watched?.then(
-      (session) => session.end(),
-      () => {},
-    );
-    await Promise.all([watching, lent.end()]);
+    await account.release();
   }
 
-  return { name: options.name, arrivals, sweep: bell.ring, settle, read, probe, freshness: () => ({ sweptAt, trouble }), close };
+  function sweep(): void {
+    anew = true;
+    account.hurry();
+    bell.ring();
+  }
+
+  return { name, arrivals, sweep, settle, read, survey, probe, freshness: () => ({ sweptAt, trouble }), close };
 }
 
-/** Where to read on from: the known place, or the start rule's, or the beginning when the server has renumbered. */
-function startAt(session: Session, known: Cursor | null, start: Start, now: Date): Cursor {
-  if (known !== null && known.uidValidity === session.uidValidity) return known;
+/**
+ * Where to read on from: the known place, or the start rule's, or the beginning when the server has renumbered. A UIDNEXT at or below a
+ * UID that was seen says that UIDs are given twice, whatever UIDVALIDITY says (RFC 9051 section 2.3.1.1 forbids both).
+ */
+function startAt(session: Session, known: Cursor | null, start: Start, now: Date, rewound: boolean): Cursor {
   const { uidValidity } = session;
   const until = session.uidNext - 1;
+  if (known !== null && known.uidValidity === uidValidity) {
+    if (until >= known.uid) return known;
+    // A server that works UIDNEXT out from its last message does this whenever that one leaves: it must not bring all of the mail again.
+    return session.tellsUidNext && !rewound ? { ...known, uid: 0, until } : { ...known, uid: until };
+  }
   if (known !== null) return { uidValidity, uid: 0, since: known.since, until };
   switch (start.is) {
     case "all":
@@ -232,7 +248,7 @@ function startAt(session: Session, known: Cursor | null, start: Start, now: Date
 }
 
 /** A bell anyone may ring; rung once it stays rung until it is reset, so that nothing is missed. */
-function createBell(clock: Clock) {
+function createBell() {
   let waiting = Promise.withResolvers<void>();
   let isRung = false;
   return {
@@ -245,21 +261,13 @@ function createBell(clock: Clock) {
       if (isRung) waiting = Promise.withResolvers<void>();
       isRung = false;
     },
-    /** Resolves when it is rung, the time is over, or something else is; rejects when that does. */
-    heardWithin: async (milliseconds: number, orElse?: Promise<unknown>) => {
-      const over = new AbortController();
-      try {
-        await Promise.race([waiting.promise, clock.sleep(milliseconds, over.signal), ...(orElse ? [orElse] : [])]);
-      } finally {
-        over.abort();
-      }
-    },
+    heard: () => waiting.promise,
   };
 }
 
 async function orStopped<T>(work: Promise<T>, signal: AbortSignal, mailbox: string): Promise<T> {
   const stopped = Promise.withResolvers<never>();
-  const stop = () => stopped.reject(new Fault("imap.stopped", `Settling in ${mailbox} was stopped.`));
+  const stop = () => stopped.reject(new Fault("imap.stopped", `Work in ${mailbox} was stopped.`));
   if (signal.aborted) stop();
   signal.addEventListener("abort", stop, { once: true });
   try {

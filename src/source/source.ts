@@ -31,7 +31,10 @@ export type Arrival = {
 /** What a source reports, in UID order. Each sight carries the cursor to save together with what was made of it. */
 export type Sight =
   | { readonly is: "arrival"; readonly arrival: Arrival; readonly cursor: Cursor }
-  /** The server has it and will not give it, after several tries: it becomes a visible record without bytes. */
+  /**
+   * The server has it and will not give it, after several tries (`imap.unreadable`), or it is above the size limit (`imap.too-large`):
+   * it becomes a visible record without bytes. It stays in the mailbox as it is; `read` gives what can be had of it, without limit.
+   */
   | { readonly is: "unreadable"; readonly origin: Origin; readonly fault: Fault; readonly cursor: Cursor }
   /** Everything that was in the mailbox at `at` has been yielded. */
   | { readonly is: "swept"; readonly cursor: Cursor; readonly at: Date };
@@ -40,7 +43,9 @@ export type Sight =
 export type Afterwards =
   | { readonly is: "none" | "seen" | "flag" | "delete" }
   | { readonly is: "move"; readonly folder: string }
-  | { readonly is: "keyword"; readonly keyword: string };
+  | { readonly is: "keyword"; readonly keyword: string }
+  /** A label of Gmail (X-GM-LABELS). */
+  | { readonly is: "label"; readonly label: string };
 
 export type Verdict = "done" | "failed";
 
@@ -57,6 +62,9 @@ export type Freshness = {
 
 /** What knocking on a door said, as lines for people: `login ok`, `folder INBOX: 12 messages`. */
 export type Probe = { readonly said: string };
+
+/** What is in the mailbox. */
+export type Survey = { readonly messages: number; readonly bytes: number };
 
 export type Source = {
   readonly name: string;
@@ -76,6 +84,11 @@ export type Source = {
    * BODY.PEEK[]) and stays open until the bytes are read, given up, or the signal is aborted. Throws a Fault, the bytes as well.
    */
   readonly read: (uid: number, signal: AbortSignal) => Promise<AsyncIterable<Uint8Array> | null>;
+  /**
+   * Counts the messages with an INTERNALDATE from `since` on (ISO 8601; null: all of them), and their bytes, without those above the size
+   * limit: what reading them all would bring. On a connection of its own, and without a trace in the mailbox. Throws a Fault.
+   */
+  readonly survey: (since: string | null, signal: AbortSignal) => Promise<Survey>;
   /** Logs in, opens the folder and logs out, on a connection of its own. Throws a Fault saying which of them failed. */
   readonly probe: (signal: AbortSignal) => Promise<Probe>;
   readonly freshness: () => Freshness;

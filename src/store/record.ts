@@ -61,7 +61,8 @@ export type RouteSinkRecord = {
 export type TellingRecord =
   | { readonly is: "none" | "seen" | "flag" | "delete" }
   | { readonly is: "move"; readonly folder: string }
-  | { readonly is: "keyword"; readonly keyword: string };
+  | { readonly is: "keyword"; readonly keyword: string }
+  | { readonly is: "label"; readonly label: string };
 
 /** What a delivery tells of, a document or a whole message, and to whom; `time` is 2 when it is told for the second time, under another key. */
 export type DeliveryName = { readonly of: string; readonly sink: string; readonly time: number };
@@ -143,6 +144,8 @@ export type RunRecord = {
   readonly credits: number | null;
   /** How often something for this document may have been bought a second time because an answer was lost. */
   readonly possiblyTwice: number;
+  /** True: no run, as far as anybody knows; it only keeps `possiblyTwice` on the bill and counts for no limit. */
+  readonly onlyDoubt?: true;
 };
 
 export type ReceiptRecord = {
@@ -246,13 +249,14 @@ function failing(task: Task, fault: Fault, at: string): Task {
 /** The line an outcome leaves in the audit trail. */
 export function eventOf(task: Task, outcome: Outcome, now: Date): Event {
   const fault = outcome.is === "done" ? undefined : outcome.is === "later" ? outcome.waiting : outcome.fault;
+  const told = [fault?.message, "note" in outcome ? outcome.note : undefined].filter((text) => text !== undefined);
   return {
     at: now.toISOString(),
     message: task.message,
     mailbox: null,
     what: `${task.kind}.${outcome.is}`,
     subject: task.subject,
-    note: fault?.message ?? ("note" in outcome ? (outcome.note ?? null) : null),
+    note: told.length === 0 ? null : told.join("; "),
     faultCode: fault?.code ?? null,
   };
 }

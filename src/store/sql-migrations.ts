@@ -209,9 +209,20 @@ const ways: Migration = {
   },
 };
 
+/** What may have been done twice is on the bill of a document also when no run of it was ever bought. */
+const doubts: Migration = {
+  up: async (db: Kysely<unknown>) => {
+    await db.schema
+      .alterTable("run")
+      .addColumn("only_doubt", "integer", (c) => c.notNull().defaultTo(0))
+      .execute();
+  },
+};
+
 export const migrations: Readonly<Record<string, Migration>> = {
   "0001-first": first,
   "0002-money": money,
   "0003-kinds": kinds,
   "0004-ways": ways,
+  "0005-doubts": doubts,
 };

@@ -31,6 +31,7 @@ export function moneyOn(db: Kysely<Tables>): Money {
           .select((e) => [e.fn.countAll<number>().as("runs"), e.fn.min<string | null>("at").as("oldest")])
           .where("service", "=", service)
           .where("at", ">=", since.toISOString())
+          .where("only_doubt", "=", 0)
           .executeTakeFirstOrThrow();
         const coming = await trx
           .selectFrom("task")
@@ -54,7 +55,7 @@ export function moneyOn(db: Kysely<Tables>): Money {
           day.as("day"),
           "service",
           "mailbox",
-          e.fn.countAll<number>().as("runs"),
+          sql<number>`sum(1 - only_doubt)`.as("runs"),
           e.fn.sum<number | null>("credits").as("credits"),
           e.fn.max<number>("possibly_twice").as("doubts"),
         ])
@@ -152,27 +153,31 @@ export async function pause(db: Kysely<Tables> | Transaction<Tables>, name: stri
     .execute();
 }
 
-/** One row a run: told again, only what was not known is added. A run that gets to be known is the one nobody knew the id of, if there is one. */
+/**
+ * One row a run: told again, only what was not known is added. A run that gets to be known is the one nobody knew the id of, if there is
+ * one. A limit must not miss what a person's retry bought, or may have bought, on a row that was there: it counts from then.
+ */
 export async function recordRun(trx: Transaction<Tables>, run: RunRecord, at: string): Promise<void> {
-  const { document, service, mailbox, runId, credits, possiblyTwice } = run;
+  const { document, service, mailbox, runId, credits, possiblyTwice, onlyDoubt } = run;
   const unknown = `${document}/`;
   const key = `${unknown}${runId ?? ""}`;
   if (runId !== null) {
-    // A limit must not miss what a person's retry bought: it counts from now.
     await trx
       .updateTable("run")
-      .set({ key, run_id: runId, at })
+      .set({ key, run_id: runId, only_doubt: 0, at })
       .where("key", "=", unknown)
       .where((e) => e.not(e.exists(e.selectFrom("run as known").select("known.key").where("known.key", "=", key))))
       .execute();
   }
   await trx
     .insertInto("run")
-    .values({ key, document, service, mailbox, run_id: runId, credits, possibly_twice: possiblyTwice, at })
+    .values({ key, document, service, mailbox, run_id: runId, credits, possibly_twice: possiblyTwice, only_doubt: onlyDoubt ? 1 : 0, at })
     .onConflict((c) =>
       c.column("key").doUpdateSet((e) => ({
         credits: e.fn.coalesce("excluded.credits", "run.credits"),
         possibly_twice: sql<number>`max(excluded.possibly_twice, run.possibly_twice)`,
+        only_doubt: sql<number>`min(excluded.only_doubt, run.only_doubt)`,
+        at: sql<string>`CASE WHEN run.run_id IS NULL AND excluded.only_doubt = 0 AND (run.only_doubt = 1 OR excluded.possibly_twice > run.possibly_twice) THEN excluded.at ELSE run.at END`,
       })),
     )
     .execute();

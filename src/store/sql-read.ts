@@ -1,6 +1,7 @@
 /** What the ledger answers: the queries, none of which changes anything. */
 import { type ExpressionBuilder, type Kysely, sql } from "kysely";
-import { standingOf } from "./record.ts";
+import { standingOf, type TaskKind } from "./record.ts";
+import { failingSinceOf, failureBefore } from "./sql-failing.ts";
 import type { Money } from "./sql-money.ts";
 import {
   arrivalOf,
@@ -15,7 +16,7 @@ import {
   taskOf,
 } from "./sql-tables.ts";
 import type { Writes } from "./sql-write.ts";
-import type { Ledger, Pulse, Summary } from "./store.ts";
+import type { Ledger, Pulse, Summary, TaskState } from "./store.ts";
 
 export type Reads = Omit<Ledger, keyof Writes | keyof Money | "held" | "close">;
 
@@ -49,6 +50,10 @@ function mayGoOn(e: ExpressionBuilder<Tables, "task">) {
   ]);
 }
 
+function isForNoneOf(sinks: readonly string[]) {
+  return (e: ExpressionBuilder<Tables, "task">) => e.or([e("task.sink", "is", null), e("task.sink", "not in", [...sinks])]);
+}
+
 export function readsOn(db: Kysely<Tables>): Reads {
   const tasksOf = async (message: string) =>
     (await db.selectFrom("task").selectAll().where("message", "=", message).orderBy("id").execute()).map(taskOf);
@@ -59,23 +64,28 @@ export function readsOn(db: Kysely<Tables>): Reads {
       return row === undefined ? null : mailboxOf(row);
     },
 
-    due: async (now, limit, except, kind) => {
+    due: async (now, limit, except, kind, exceptSinks = []) => {
       const rows = await db
         .selectFrom("task")
         .selectAll()
+        .select((e) => failureBefore(e).as("before"))
         .where("status", "=", "open")
         .where(mayGoOn)
         .where("due_at", "<=", now.toISOString())
         .$if(except.length > 0, (query) => query.where("id", "not in", [...except]))
         .$if(kind !== undefined, (query) => query.where("kind", "=", kind ?? ""))
+        .$if(exceptSinks.length > 0, (query) => query.where(isForNoneOf(exceptSinks)))
         .orderBy("due_at")
         .orderBy("id")
         .limit(limit)
         .execute();
-      return rows.map(taskOf);
+      return rows.map(({ before, ...row }) => {
+        const task = taskOf(row);
+        return { ...task, failingSince: failingSinceOf(task, before) };
+      });
     },
 
-    nextDue: async (except, kind) => {
+    nextDue: async (except, kind, exceptSinks = []) => {
       const row = await db
         .selectFrom("task")
         .select("due_at")
@@ -83,6 +93,7 @@ export function readsOn(db: Kysely<Tables>): Reads {
         .where(mayGoOn)
         .$if(except.length > 0, (query) => query.where("id", "not in", [...except]))
         .$if(kind !== undefined, (query) => query.where("kind", "=", kind ?? ""))
+        .$if(exceptSinks.length > 0, (query) => query.where(isForNoneOf(exceptSinks)))
         .orderBy("due_at")
         .limit(1)
         .executeTakeFirst();
@@ -109,6 +120,59 @@ export function readsOn(db: Kysely<Tables>): Reads {
         .executeTakeFirstOrThrow();
       const open = Number(row.open ?? 0);
       return { open, waiting: Number(row.all) - open };
+    },
+
+    queues: async (now) => {
+      const rows = await db
+        // Materialized, or SQLite works each column out anew wherever it is named below.
+        .with(
+          (cte) => cte("one").materialized(),
+          () =>
+            db
+              .selectFrom("task")
+              .select((e) => {
+                const isDue = e.and([e("status", "=", "open"), e("due_at", "<=", now.toISOString()), mayGoOn(e)]);
+                const service = e.selectFrom("document").select("service").whereRef("document.id", "=", "task.subject");
+                return [
+                  "kind",
+                  e.fn.coalesce("sink", service).as("name"),
+                  e.case().when("status", "!=", "open").then(e.ref("status")).when("attempts", ">", 0).then("failing").end().as("stands"),
+                  e.case().when(isDue).then(e.ref("due_at")).end().as("due"),
+                ];
+              })
+              .where("status", "!=", "done"),
+        )
+        .selectFrom("one")
+        .select((e) => {
+          const open = e.case().when("due", "is not", null).then("due").else("waiting").end();
+          return [
+            "kind",
+            "name",
+            e.fn.coalesce("stands", open).as("state"),
+            e.fn.countAll<number>().as("tasks"),
+            e.fn.min("due").as("dueSince"),
+          ];
+        })
+        .groupBy(["kind", "name", "state"])
+        .orderBy("kind")
+        .orderBy("name")
+        .orderBy("state")
+        .execute();
+      return rows.map((row) => ({ ...row, kind: row.kind as TaskKind, state: row.state as TaskState }));
+    },
+
+    moved: async (kind, since, sink = null) => {
+      const row = await db
+        .selectFrom("task")
+        .select("id")
+        .where("kind", "=", kind)
+        .where("updated_at", ">=", since.toISOString())
+        // One that was only made has not moved.
+        .whereRef("updated_at", ">", "created_at")
+        .$if(sink !== null, (query) => query.where("sink", "=", sink))
+        .limit(1)
+        .executeTakeFirst();
+      return row !== undefined;
     },
 
     message: async (id) => {

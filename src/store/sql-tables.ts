@@ -66,6 +66,8 @@ export type Tables = {
     run_id: string | null;
     credits: number | null;
     possibly_twice: number;
+    /** 1: no run, only what may have been done twice. */
+    only_doubt: number;
     at: string;
   };
   /** Services and sinks that a person has to let go on. */
@@ -224,7 +226,8 @@ export function resultOf(row: Row<Tables["result"]>): ResultRecord {
 
 export function runOf(row: Row<Tables["run"]>): RunRecord {
   const { document, service, mailbox, credits } = row;
-  return { document, service, mailbox, runId: row.run_id, credits, possiblyTwice: row.possibly_twice };
+  const onlyDoubt = row.only_doubt === 1 ? ({ onlyDoubt: true } as const) : {};
+  return { document, service, mailbox, runId: row.run_id, credits, possiblyTwice: row.possibly_twice, ...onlyDoubt };
 }
 
 export function receiptOf(row: Row<Tables["receipt"]>): ReceiptRecord {

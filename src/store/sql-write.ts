@@ -7,7 +7,13 @@ import { pause, recordRun } from "./sql-money.ts";
 import type { Tables } from "./sql-tables.ts";
 import type { CursorRecord, Ledger } from "./store.ts";
 
-export type Writes = Pick<Ledger, "receive" | "receiveUnreadable" | "swept" | "save" | "reopen" | "release" | "replay" | "adopt" | "beat">;
+export type Writes = Pick<
+  Ledger,
+  "receive" | "receiveUnreadable" | "swept" | "save" | "reopen" | "release" | "replay" | "adopt" | "beat" | "tryWrite"
+>;
+
+/** The row beside the pulse that means nothing. */
+const TRIED = 2;
 
 export function writesOn(db: Kysely<Tables>): Writes {
   const atomically = <T>(work: (trx: Transaction<Tables>) => Promise<T>): Promise<T> => db.transaction().execute(work);
@@ -114,6 +120,16 @@ export function writesOn(db: Kysely<Tables>): Writes {
           .onConflict((c) => c.column("id").doUpdateSet({ body }))
           .execute();
       }),
+
+    tryWrite: async (now) => {
+      // Other bytes than last time: SQLite does not write what is there already.
+      const body = JSON.stringify({ tried: now.toISOString() });
+      await db
+        .insertInto("pulse")
+        .values({ id: TRIED, body })
+        .onConflict((c) => c.column("id").doUpdateSet({ body }))
+        .execute();
+    },
   };
 }
 

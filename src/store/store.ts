@@ -56,6 +56,8 @@ export type Pulse = {
   /** False: the daemon has stopped, in good order. */
   readonly alive: boolean;
   readonly pid: number;
+  /** When this daemon began; a pulse of an older version does not say. */
+  readonly startedAt?: string;
   readonly mailboxes: readonly {
     readonly mailbox: string;
     /** End of the last complete sweep. */
@@ -63,11 +65,30 @@ export type Pulse = {
     /** Sweeps that were due since then. */
     readonly missedSweeps: number;
     readonly trouble: FaultRecord | null;
+    /** Since when there was always some trouble; a pulse of an older version does not say. */
+    readonly troubleSince?: string | null;
   }[];
 };
 
 /** `name`: of a service or a sink. */
 export type Paused = { readonly name: string; readonly since: string; readonly why: string };
+
+/**
+ * How tasks stand that are not done. `due`: nothing keeps it, a hand takes it as soon as one is free. `waiting`: for its time, a limit,
+ * what is paused, or another that comes first. `failing`: after a failure, tried again.
+ */
+export type TaskState = "due" | "waiting" | "failing" | "failed" | "held";
+
+/** The tasks of one kind that stand like this; of `extract` for one service, of `deliver` for one sink. */
+export type Queue = {
+  readonly kind: TaskKind;
+  /** Of the service or the sink; null for the kinds that have none. */
+  readonly name: string | null;
+  readonly state: TaskState;
+  readonly tasks: number;
+  /** Since when the one waiting longest could have been taken by a hand, failing ones too; null when none can. */
+  readonly dueSince: string | null;
+};
 
 export type UnderWay = { readonly document: string; readonly service: string; readonly runId: string; readonly memo: TaskMemo };
 
@@ -106,12 +127,25 @@ export type Ledger = {
   }) => Promise<Event>;
   readonly swept: (mailbox: string, cursor: CursorRecord, at: Date) => Promise<void>;
 
-  /** Open tasks that are due, longest waiting first, without those in `except`; of one kind, or of all. */
-  readonly due: (now: Date, limit: number, except: readonly number[], kind?: TaskKind) => Promise<readonly Task[]>;
-  /** When the next open task is due, of one kind or of all; null when there is none. */
-  readonly nextDue: (except: readonly number[], kind?: TaskKind) => Promise<Date | null>;
+  /**
+   * Open tasks that are due, longest waiting first, without those in `except` and those for `exceptSinks`; of one kind, or of all. In
+   * them `failingSince` of a delivery counts the time others kept it waiting (`failingSinceOf` in sql-failing.ts).
+   */
+  readonly due: (
+    now: Date,
+    limit: number,
+    except: readonly number[],
+    kind?: TaskKind,
+    exceptSinks?: readonly string[],
+  ) => Promise<readonly Task[]>;
+  /** When the next open task is due, of one kind or of all, without the same; null when there is none. */
+  readonly nextDue: (except: readonly number[], kind?: TaskKind, exceptSinks?: readonly string[]) => Promise<Date | null>;
   /** How many open tasks are going well, and how many wait: after a failure, for a limit, or for a paused service. */
   readonly backlog: () => Promise<{ readonly open: number; readonly waiting: number }>;
+  /** Every task that is not done, counted once. */
+  readonly queues: (now: Date) => Promise<readonly Queue[]>;
+  /** Whether any task of this kind, of `deliver` for this sink if one is named, has been taken a step further since then. */
+  readonly moved: (kind: TaskKind, since: Date, sink?: string | null) => Promise<boolean>;
   /**
    * Applies an outcome: the task, what grew, the event, and the settle tasks when the list of the message is over. A task that a
    * webhook made due while it was in hand stays due then.
@@ -178,6 +212,8 @@ export type Ledger = {
 
   readonly beat: (pulse: Pulse) => Promise<void>;
   readonly pulse: () => Promise<Pulse | null>;
+  /** Writes a few bytes that mean nothing, durably: rejects where a record would be refused too. */
+  readonly tryWrite: (now: Date) => Promise<void>;
   /** Whether a daemon, this process or another, owns the ledger right now. */
   readonly held: () => Promise<boolean>;
   readonly close: () => Promise<void>;

@@ -1,4 +1,4 @@
-/** The web server of the daemon: where webhooks come in. Loopback unless its owner says otherwise. */
+/** The web server of the daemon: where webhooks come in, and health is asked after. Loopback unless its owner says otherwise. */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { asFault, Fault, permanent, reasonOf } from "../base/errors.ts";
@@ -14,10 +14,10 @@ export type WebOptions = {
   readonly requestMs?: number;
 };
 
-/** Answers requests of one method below one path; `rest` is what follows the path. */
+/** Answers requests of one method; `rest` is what follows the path. What answers GET answers HEAD too (RFC 9110 section 9.1). */
 export type Route = {
   readonly method: "GET" | "POST";
-  /** Ends in a slash. */
+  /** One that ends in a slash stands for everything below it. */
   readonly path: string;
   readonly answer: (request: RouteRequest, signal: AbortSignal) => Promise<Reply>;
 };
@@ -32,7 +32,10 @@ export type RouteRequest = {
   readonly body: () => Promise<Uint8Array>;
 };
 
-export type Reply = { readonly status: number; readonly json: unknown; readonly headers?: Readonly<Record<string, string>> };
+export type Reply = { readonly status: number; readonly headers?: Readonly<Record<string, string>> } & (
+  | { readonly json: unknown }
+  | { readonly text: string; readonly type: string }
+);
 
 export type Web = { readonly port: number; readonly stop: () => Promise<void> };
 
@@ -41,6 +44,8 @@ const LARGEST_BODY = 1024 * 1024;
 /** Before it is answered nobody is known: few connections, each for a short time. */
 const CONNECTIONS = 32;
 const REQUEST_MS = 10_000;
+
+const METHODS: Readonly<Record<Route["method"], readonly string[]>> = { GET: ["GET", "HEAD"], POST: ["POST"] };
 
 /** Throws `web.port` when the port cannot be had. */
 export async function startWeb({ host, port, log, routes, requestMs = REQUEST_MS }: WebOptions): Promise<Web> {
@@ -86,11 +91,12 @@ export async function startWeb({ host, port, log, routes, requestMs = REQUEST_MS
 
 async function answer(request: IncomingMessage, routes: readonly Route[], signal: AbortSignal): Promise<Reply> {
   const path = URL.parse(request.url ?? "/", "http://localhost")?.pathname ?? "/";
-  const there = routes.filter((route) => path.startsWith(route.path));
+  const there = routes.filter((route) => (route.path.endsWith("/") ? path.startsWith(route.path) : path === route.path));
   if (there.length === 0) return { status: 404, json: { error: "not here" } };
-  const route = there.find(({ method }) => method === request.method);
+  const route = there.find(({ method }) => METHODS[method].includes(request.method ?? ""));
   if (route === undefined) {
-    return { status: 405, json: { error: "method not allowed" }, headers: { allow: there.map(({ method }) => method).join(", ") } };
+    const allow = there.flatMap(({ method }) => METHODS[method]).join(", ");
+    return { status: 405, json: { error: "method not allowed" }, headers: { allow } };
   }
   let isTooLarge = false;
   const body = async () => {
@@ -123,16 +129,17 @@ async function bodyOf(request: IncomingMessage): Promise<Uint8Array | null> {
   return Buffer.concat(chunks);
 }
 
-function send(request: IncomingMessage, response: ServerResponse, { status, json, headers }: Reply): void {
-  const body = Buffer.from(`${JSON.stringify(json)}\n`);
-  response.writeHead(status, {
-    "content-type": "application/json; charset=utf-8",
+function send(request: IncomingMessage, response: ServerResponse, reply: Reply): void {
+  const [text, type] = "json" in reply ? [`${JSON.stringify(reply.json)}\n`, "application/json; charset=utf-8"] : [reply.text, reply.type];
+  const body = Buffer.from(text);
+  response.writeHead(reply.status, {
+    "content-type": type,
     "content-length": body.length,
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
     // What was not read by now never will be.
     ...(request.complete ? {} : { connection: "close" }),
-    ...headers,
+    ...reply.headers,
   });
   response.end(body);
 }

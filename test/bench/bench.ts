@@ -1,13 +1,20 @@
-/** Runs one benchmark by name, or all of them: `npm run bench [-- extract]`. Figures are printed, never asserted. */
+/** Runs one benchmark by name, or all of them: `npm run bench [-- soak --minutes 1]`. Figures are printed, never asserted. */
 import { spawnSync } from "node:child_process";
 
 const ALL: Readonly<Record<string, readonly string[]>> = {
   split: ["split.ts"],
   upload: ["upload.ts"],
   extract: ["memory.ts", "polling.ts"],
+  idle: ["idle.ts"],
+  fetch: ["fetch.ts"],
+  soak: ["soak.ts"],
 };
 
-const wanted = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(ALL);
+// What follows the first option is for the benchmark itself: `soak --minutes 1`.
+const words = process.argv.slice(2);
+const named = words.slice(0, words.findIndex((word) => word.startsWith("--")) >>> 0);
+const options = words.slice(named.length);
+const wanted = named.length > 0 ? named : Object.keys(ALL);
 for (const name of wanted) {
   const files = ALL[name];
   if (files === undefined) {
@@ -16,7 +23,7 @@ for (const name of wanted) {
   }
   console.log(`# ${name}`);
   for (const file of files) {
-    const { status } = spawnSync(process.execPath, [new URL(file, import.meta.url).pathname], { stdio: "inherit" });
+    const { status } = spawnSync(process.execPath, [new URL(file, import.meta.url).pathname, ...options], { stdio: "inherit" });
     if (status !== 0) process.exitCode = 1;
   }
 }

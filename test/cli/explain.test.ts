@@ -40,7 +40,7 @@ describe("billhook explain", () => {
     expect(code).toBe(0);
     const text = out.join("\n");
     expect(text).toMatch(/^from {9}Owen Pike <accounts@saltmarsh-print\.example>$/m);
-    expect(text).toMatch(/^route {8}there are no rules: read by extend, delivered to files, all$/m);
+    expect(text).toMatch(/^route {8}no rule matches: read by extend, delivered to files, all$/m);
     expect(text).toMatch(/^ {13}part 2: SP-10982\.pdf, application\/pdf, 2853 bytes, sent as [0-9a-f]{16}-2\.pdf$/m);
     expect(text).toMatch(/^ {13}part html: text\/html, 225 bytes, left out: the other body is sent$/m);
     expect(text).toMatch(/^paid {9}1 run at extend$/m);

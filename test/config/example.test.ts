@@ -9,6 +9,9 @@ const text = readFileSync(new URL("../../config/example.yaml", import.meta.url),
 const switchedOn = text.replace(/^(\s*)#(?=\w|- )/gm, "$1");
 const env = {
   IMAP_PASSWORD: "x",
+  IMAP_CLIENT_SECRET: "c",
+  IMAP_REFRESH_TOKEN: "f",
+  BILLHOOK_KEY: "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=",
   CLOUDSQUID_API_KEY: "y",
   EXTEND_API_KEY: "z",
   EXTEND_WEBHOOK_SECRET: "wss_x",
@@ -48,6 +51,7 @@ function onlyService(name: string, without: readonly string[] = []): string {
   const example: Parts = parse(switchedOn);
   const { [name]: service = {} } = example.services ?? {};
   delete example.sinks?.reply?.oauth2;
+  delete example.mailboxes?.invoices?.oauth2;
   for (const key of without) delete service[key];
   for (const rule of Object.values(example.routes ?? {})) if ("service" in rule) Object.assign(rule, { service: name });
   return stringify({ ...example, services: { [name]: service } });
@@ -75,6 +79,18 @@ test("of password and oauth2 each is valid by itself", () => {
   const oauth2 = (parse(switchedOn) as Parts).sinks?.reply?.oauth2;
   expect(read(stringify({ ...example, sinks: { ...example.sinks, reply: { ...rest, oauth2 } } }))).toMatchObject({
     config: { sinks: { reply: { password: null, oauth2: { refreshToken: "r" } } } },
+  });
+});
+
+test("of a mailbox's password and oauth2 each is valid by itself", () => {
+  const example: Parts = parse(onlyService("cloudsquid"));
+  const { password: _, ...rest } = example.mailboxes?.invoices ?? {};
+  const oauth2 = (parse(switchedOn) as Parts).mailboxes?.invoices?.oauth2;
+  expect(read(stringify({ ...example, mailboxes: { invoices: { ...rest, oauth2 } } }))).toMatchObject({
+    config: {
+      secrets: { key: env.BILLHOOK_KEY },
+      mailboxes: { invoices: { password: null, oauth2: { grant: "refresh", refreshToken: "f" } } },
+    },
   });
 });
 

@@ -267,6 +267,113 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
     );
 
     test(
+      "what is for a sink without a hand free is passed over, the rest is not",
+      withLedger(async (ledger) => {
+        await receive(ledger, "a", 11);
+        const sinks = ["files", "erp"].map((name) => ({ name, per: "document" as const, failures: false }));
+        const document = { id: `${id("a")}.1`, message: id("a"), position: 1, service: "cloudsquid", whole: true, parts: ["2"] };
+        const tasks = [{ kind: "extract" as const, subject: document.id }];
+        const growth = { split: { facts, parts, faults: [], route: { ...route, sinks } }, documents: [document], tasks };
+        await ledger.save(await taskOf(ledger, "a", "split"), { is: "done", growth }, at(20));
+        await ledger.save(await taskOf(ledger, "a", "extract"), { is: "done" }, at(21));
+        await receive(ledger, "b", 30);
+        const due = async (...except: string[]) => (await ledger.due(at(60), 10, [], undefined, except)).map(({ subject }) => subject);
+        const [files, erp] = ["files", "erp"].map((sink) => `${id("a")}.1.${sink}`);
+        expect(await due()).toEqual([files, erp, id("b")]);
+        expect(await due("files")).toEqual([erp, id("b")]);
+        expect(await due("files", "erp")).toEqual([id("b")]);
+        expect(await ledger.nextDue([], undefined, ["files"])).toEqual(at(21));
+        expect(await ledger.nextDue([], undefined, ["files", "erp"])).toEqual(at(30));
+        expect(await ledger.nextDue([], "deliver", ["files", "erp"])).toBeNull();
+      }),
+    );
+
+    describe("since when a delivery fails", () => {
+      /** Documents 1 and 2, read at these moments, and a way to what is due of them. */
+      async function two(ledger: Ledger, first: number, second: number) {
+        await receive(ledger, "a", 11);
+        const documents = [1, 2].map((position) => ({
+          id: `${id("a")}.${position}`,
+          message: id("a"),
+          position,
+          service: "cloudsquid",
+          whole: false,
+          parts: ["2"],
+        }));
+        const tasks = documents.map((document) => ({ kind: "extract" as const, subject: document.id }));
+        const growth = { split: { facts, parts, faults: [], route }, documents, tasks };
+        await ledger.save(await taskOf(ledger, "a", "split"), { is: "done", growth }, at(12));
+        for (const [position, moment] of [first, second].entries())
+          await ledger.save(await taskOf(ledger, "a", "extract", `${id("a")}.${position + 1}`), { is: "done" }, at(moment));
+        return {
+          due: async (seconds: number) => {
+            const [task, ...more] = await ledger.due(at(seconds), 9, [], "deliver");
+            if (task === undefined || more.length > 0) throw new Error("one delivery should be due");
+            return task;
+          },
+          save: async (seconds: number, outcome: Outcome) => {
+            const [task] = await ledger.due(at(seconds), 1, [], "deliver");
+            if (task !== undefined) await ledger.save(task, outcome, at(seconds));
+          },
+        };
+      }
+      const failed: Outcome = { is: "failed", fault: refused };
+      const again = (seconds: number): Outcome => ({ is: "retry", at: at(seconds), fault: temporary });
+      const wait = (seconds: number): Outcome => ({ is: "later", at: at(seconds), memo: null, waiting: temporary });
+
+      test(
+        "one that stood behind another counts from when that one began to fail, and it stays so",
+        withLedger(async (ledger) => {
+          const { due, save } = await two(ledger, 20, 21);
+          await save(30, again(40));
+          await save(40, failed);
+          expect(await due(50)).toMatchObject({ subject: `${id("a")}.2.files`, attempts: 0, failingSince: at(30).toISOString() });
+          await save(50, again(60));
+          expect(await due(60)).toMatchObject({ attempts: 1, failingSince: at(30).toISOString() });
+        }),
+      );
+
+      test(
+        "but not from before it was there",
+        withLedger(async (ledger) => {
+          const { due, save } = await two(ledger, 20, 35);
+          await save(30, again(40));
+          await save(40, failed);
+          expect(await due(50)).toMatchObject({ failingSince: at(35).toISOString() });
+        }),
+      );
+
+      test(
+        "nor behind one that was delivered, nor when a person has put it back or its sink was paused meanwhile",
+        withLedger(async (ledger) => {
+          const { due, save } = await two(ledger, 20, 21);
+          await save(30, again(40));
+          await save(40, { is: "done" });
+          expect(await due(50)).toMatchObject({ subject: `${id("a")}.2.files`, failingSince: null });
+          await save(50, again(60));
+          await save(60, { is: "halted", name: "files", fault: temporary, memo: null });
+          await ledger.resume("files", at(99));
+          expect(await due(99)).toMatchObject({ failingSince: null });
+          await save(99, failed);
+          await ledger.reopen(null, at(100));
+          expect(await due(100)).toMatchObject({ failingSince: null });
+        }),
+      );
+
+      test(
+        "and one that waits for its sink from when it began to wait",
+        withLedger(async (ledger) => {
+          const { due, save } = await two(ledger, 20, 21);
+          await save(30, wait(40));
+          expect(await due(40)).toMatchObject({ attempts: 0, failingSince: at(30).toISOString() });
+          await save(40, wait(50));
+          await save(50, wait(60));
+          expect(await due(60)).toMatchObject({ attempts: 0, failingSince: at(30).toISOString() });
+        }),
+      );
+    });
+
+    test(
       "nothing is delivered to a paused sink until it is resumed",
       withLedger(async (ledger) => {
         await extracted(ledger, "a");

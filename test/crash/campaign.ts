@@ -82,6 +82,15 @@ export async function campaign(
   }
 }
 
+/** At least this many were delivered, and what was bought beyond one for each document is counted as such. */
+export function expectHonest(bills: readonly Bill[], leastDelivered: number): void {
+  const extra = bills.reduce((sum, { bought }) => sum + Math.max(0, bought - 1), 0);
+  const counted = bills.reduce((sum, { possiblyTwice }) => sum + possiblyTwice, 0);
+  expect(counted, "possibly twice, of what is extra").toBeGreaterThanOrEqual(extra);
+  for (const { bought, possiblyTwice } of bills) expect(possiblyTwice).toBeGreaterThanOrEqual(bought - 1);
+  expect(bills.filter(({ ended }) => ended === "delivered").length, "delivered").toBeGreaterThanOrEqual(leastDelivered);
+}
+
 /** What the ledger says may have been bought twice. */
 function doubtsIn(stage: Stage): ReadonlyMap<string, number> {
   return asked(stage, (ledger) => {

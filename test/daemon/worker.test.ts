@@ -2,12 +2,13 @@
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { systemClock } from "../../src/base/clock.ts";
+import { type Clock, systemClock } from "../../src/base/clock.ts";
 import { silent } from "../../src/base/logger.ts";
 import { createWorker } from "../../src/daemon/worker.ts";
 import type { Extractor, Progress } from "../../src/extractor/extractor.ts";
 import type { Works } from "../../src/pipeline/step.ts";
-import type { Event } from "../../src/store/record.ts";
+import type { Sink } from "../../src/sink/sink.ts";
+import { deliveryNameOf, type Event } from "../../src/store/record.ts";
 import { LEDGER_FILE } from "../../src/store/sql.ts";
 import { arrive, extractorOf, sinkOf, sourceOf, worksIn } from "../pipeline/works.ts";
 import { temporaryDirectory } from "../store/disk.ts";
@@ -20,10 +21,10 @@ const answered: Progress = {
 /** Mails of different bytes. */
 const MAILS = ["01-single-pdf", "04-xml-only", "05-html-only", "14-credit-note"];
 
-async function stage(extractor: Extractor, concurrency: number) {
+async function stage(extractor: Extractor, concurrency: number, sinks: readonly Sink[] = [sinkOf("files").sink]) {
   const directory = await temporaryDirectory();
   const invoices = sourceOf("invoices");
-  const made = await worksIn(directory, { extractor, sinks: [sinkOf("files").sink], source: invoices.source });
+  const made = await worksIn(directory, { extractor, sinks, source: invoices.source });
   const works: Works = { ...made.works, clock: systemClock };
   onTestFinished(() => works.ledger.close());
   const events: Event[] = [];
@@ -33,7 +34,12 @@ async function stage(extractor: Extractor, concurrency: number) {
     worker.wake();
     heard();
   };
-  const worker = createWorker({ works, concurrency, tell, log: silent, clock: systemClock });
+  let napping = () => {};
+  const sleep: Clock["sleep"] = (milliseconds, signal) => {
+    if (milliseconds > 0) napping();
+    return systemClock.sleep(milliseconds, signal);
+  };
+  const worker = createWorker({ works, concurrency, tell, log: silent, clock: { ...systemClock, sleep } });
   const stop = new AbortController();
   const abandon = new AbortController();
   /** Resolves when so many messages have had this event. */
@@ -44,7 +50,12 @@ async function stage(extractor: Extractor, concurrency: number) {
       };
       heard();
     });
-  return { works, worker, directory, events, invoices, told, stop, abandon };
+  /** Resolves when it lies down the next time because nothing can be done right now. */
+  const nap = () =>
+    new Promise<void>((resolve) => {
+      napping = resolve;
+    });
+  return { works, worker, directory, events, invoices, told, nap, stop, abandon };
 }
 
 describe("shares", () => {
@@ -67,6 +78,30 @@ describe("shares", () => {
     await told("split.done", 4);
     // Its own share is full: the fourth is not begun.
     expect(calls).toBe(3);
+    stop.abort();
+    abandon.abort();
+    await running;
+  });
+
+  test("a sink that hangs with all the hands it has holds up no other sink, even if its deliveries have been due the longest", async () => {
+    const hanging: string[] = [];
+    const hole: Sink = {
+      ...sinkOf("hole").sink,
+      deliver: (_, key, signal) => {
+        hanging.push(key);
+        return new Promise((__, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+      },
+    };
+    const files = sinkOf("files");
+    // The hole comes first: of what is due at the same moment its deliveries are taken first.
+    const { works, worker, told, nap, stop, abandon } = await stage(extractorOf(() => answered).extractor, 1, [hole, files.sink]);
+    for (const [uid, mail] of MAILS.entries()) await arrive(works, mail, uid + 1);
+    const running = worker.run(stop.signal, abandon.signal);
+    await told("deliver.done", MAILS.length);
+    expect(files.given.map(({ key }) => deliveryNameOf(key).sink)).toEqual(MAILS.map(() => "files"));
+    // What is due and has no hand is not asked for in circles.
+    await nap();
+    expect(hanging).toHaveLength(1);
     stop.abort();
     abandon.abort();
     await running;

@@ -2,7 +2,7 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { ImapFlow } from "imapflow";
+import { type FetchMessageObject, type FetchQueryObject, ImapFlow } from "imapflow";
 import { type Dovecot, startDovecot } from "../servers/dovecot.ts";
 import { type Billhook, startBillhook } from "../servers/process.ts";
 
@@ -42,6 +42,8 @@ export type Stage = {
   readonly written: () => Promise<Map<string, string>>;
   /** What stands in a folder: the flags of each message. */
   readonly list: (folder: string) => Promise<readonly { readonly uid: number; readonly flags: readonly string[] }[]>;
+  /** The same, and the bytes of each message. */
+  readonly read: (folder: string) => Promise<readonly { readonly uid: number; readonly raw: Buffer }[]>;
   readonly stop: () => Promise<void>;
 };
 
@@ -49,6 +51,11 @@ export type StageOptions = {
   readonly afterwards?: string;
   readonly start?: string;
   readonly sink?: string;
+  /** What stands below `sinks` instead of one file sink, and below `routes`: lines of YAML. */
+  readonly sinks?: readonly string[];
+  readonly routes?: readonly string[];
+  /** What lies beside the configuration: name -> text. */
+  readonly beside?: Readonly<Record<string, string>>;
   readonly encoding?: string;
   readonly retry?: string;
   readonly service?: "cloudsquid" | "extend";
@@ -100,10 +107,11 @@ mailboxes:
 services:
 ${serviceOf(options, { url, extend })}
 sinks:
-  files: ${options.sink ?? '{ kind: file, directory: ./out, name: "{{message}}-{{position}}.json" }'}
+${linesOf(options.sinks ?? [`files: ${options.sink ?? '{ kind: file, directory: ./out, name: "{{message}}-{{position}}.json" }'}`])}
+routes:${(options.routes ?? []).length === 0 ? " []" : `\n${linesOf(options.routes ?? [])}`}
 `,
   );
-  await writeFile(join(directory, "ca.pem"), dovecot.ca);
+  for (const [name, text] of Object.entries({ "ca.pem": dovecot.ca, ...options.beside })) await writeFile(join(directory, name), text);
   const results = join(directory, "out");
   const control = url.replace(/\/api$/, "");
   return {
@@ -136,22 +144,12 @@ sinks:
       return files;
     },
     list: async (folder) => {
-      const client = new ImapFlow({
-        host: dovecot.host,
-        port: dovecot.port,
-        secure: false,
-        tls: { ca: dovecot.ca },
-        auth: { user: dovecot.user, pass: dovecot.password },
-        logger: false,
-      });
-      await client.connect();
-      try {
-        const { exists } = await client.mailboxOpen(folder, { readOnly: true });
-        const found = exists === 0 ? [] : await client.fetchAll("1:*", { uid: true, flags: true });
-        return found.map(({ uid, flags }) => ({ uid, flags: [...(flags ?? [])] }));
-      } finally {
-        await client.logout();
-      }
+      const found = await fetchAll(dovecot, folder, { uid: true, flags: true });
+      return found.map(({ uid, flags }) => ({ uid, flags: [...(flags ?? [])] }));
+    },
+    read: async (folder) => {
+      const found = await fetchAll(dovecot, folder, { uid: true, source: true });
+      return found.map(({ uid, source }) => ({ uid, raw: source ?? Buffer.alloc(0) }));
     },
     stop: async () => {
       await sandbox.kill();
@@ -159,6 +157,25 @@ sinks:
       await rm(directory, { recursive: true, force: true });
     },
   };
+}
+
+function linesOf(lines: readonly string[]): string {
+  return lines.map((line) => `  ${line}`).join("\n");
+}
+
+async function fetchAll(
+  { host, port, ca, user, password }: Dovecot,
+  folder: string,
+  query: FetchQueryObject,
+): Promise<readonly FetchMessageObject[]> {
+  const client = new ImapFlow({ host, port, secure: false, tls: { ca }, auth: { user, pass: password }, logger: false });
+  await client.connect();
+  try {
+    const { exists } = await client.mailboxOpen(folder, { readOnly: true });
+    return exists === 0 ? [] : await client.fetchAll("1:*", query);
+  } finally {
+    await client.logout();
+  }
 }
 
 /** The fixtures with what must come out of them. */

@@ -56,7 +56,7 @@ const running = (fields: Memo = {}): Memo => ({
 
 async function faultOf(call: Promise<Progress>): Promise<Fault> {
   const thrown = await call.then(
-    (progress) => (progress.is === "refused" ? progress.fault : null),
+    (progress) => ("fault" in progress ? progress.fault : null),
     (error: unknown) => error,
   );
   if (!(thrown instanceof Fault)) throw new Error(`expected a Fault, got ${String(thrown)}`);
@@ -114,10 +114,11 @@ describe("the status of a run", () => {
       ["pending", 180_000],
     ] as const) {
       const memo = running({ phase, since: clock.now().toISOString() });
+      const asked = (): Memo => ({ ...memo, answeredAt: clock.now().toISOString() });
       clock.pass(limitMs);
-      expect(await faultOf(advance(memo))).toMatchObject({ code: "cloudsquid.unexpected", temporary: true });
+      expect(await advance(asked())).toMatchObject({ is: "going", fault: { code: "cloudsquid.unexpected", temporary: true } });
       clock.pass(1);
-      expect(await advance(memo)).toMatchObject({
+      expect(await advance(asked())).toMatchObject({
         is: "refused",
         memo: { step: "uploaded", rowId: "row-1", runId: "run-1" },
         fault: { code: "cloudsquid.unexpected", temporary: false, message: expect.stringMatching(/run run-1 of row row-1 is done/) },
@@ -166,19 +167,20 @@ describe("waiting", () => {
   test("each state has its own deadline, from when it began", async () => {
     let status = "pending";
     const { advance, clock } = await service((_, response) => json(response, 200, { status }));
+    const asked = (memo: Memo | null): Memo => ({ ...memo, answeredAt: clock.now().toISOString() });
     clock.pass(60_000);
-    expect((await advance(running())).is).toBe("going");
+    expect((await advance(asked(running()))).is).toBe("going");
     clock.pass(1);
-    expect(await faultOf(advance(running()))).toMatchObject({ code: "cloudsquid.deadline", temporary: false });
+    expect(await faultOf(advance(asked(running())))).toMatchObject({ code: "cloudsquid.deadline", temporary: false });
 
     status = "something else";
-    const begun = await advance(running());
+    const begun = await advance(asked(running()));
     expect(begun).toMatchObject({ is: "going", memo: { phase: "running", since: clock.now().toISOString() } });
     clock.pass(120_000);
-    expect((await advance(begun.memo)).is).toBe("going");
+    expect((await advance(asked(begun.memo))).is).toBe("going");
     status = "pending";
     clock.pass(1);
-    const over = await advance(begun.memo);
+    const over = await advance(asked(begun.memo));
     expect(over).toMatchObject({ is: "refused", fault: { code: "cloudsquid.deadline" } });
 
     status = "running";
@@ -191,11 +193,36 @@ describe("waiting", () => {
     expect((await advance(running())).is).toBe("answered");
   });
 
+  test.each([
+    ["is not known", 404, {}, 180_000],
+    ["is answered oddly", 200, { maintenance: true }, 180_000],
+    ["is done without data", 200, { status: "done" }, 180_000],
+    ["is still pending", 200, { status: "pending" }, 60_000],
+  ])(
+    "time in which nobody answers does not count: after two days a run that %s has its deadline before it",
+    async (_, code, body, limitMs) => {
+      const { advance, clock } = await service((_, response) => json(response, code, body));
+      clock.pass(48 * 3_600_000);
+      let progress = await advance(running());
+      expect(progress.is, "it is asked once more").toBe("going");
+      const begun = clock.now().getTime();
+      while (progress.is === "going") {
+        clock.set(progress.nextAt);
+        progress = await advance(progress.memo);
+      }
+      expect(progress).toMatchObject({ is: "refused", fault: { temporary: false } });
+      // A minute of the two days counts, and the last wait.
+      expect(clock.now().getTime() - begun).toBeGreaterThan(limitMs - 60_001);
+      expect(clock.now().getTime() - begun).toBeLessThan(limitMs + 31_000);
+    },
+  );
+
   test("a run nobody knows is a temporary fault, and refused after both deadlines", async () => {
     const { advance, clock } = await service((_, response) => json(response, 404, {}));
-    expect(await faultOf(advance(running()))).toMatchObject({ code: "cloudsquid.not-found", temporary: true });
+    const first = await advance(running());
+    expect(first).toMatchObject({ is: "going", memo: { runId: "run-1" }, fault: { code: "cloudsquid.not-found", temporary: true } });
     clock.pass(180_001);
-    const over = await advance(running());
+    const over = await advance({ ...running(), answeredAt: clock.now().toISOString() });
     expect(over).toMatchObject({ is: "refused", fault: { code: "cloudsquid.not-found", temporary: false } });
     expect(over.memo, "a retry buys another run, and the one before is not forgotten").toMatchObject({ step: "upload", runId: "run-1" });
   });

@@ -72,7 +72,11 @@ describe("orders answered with errors, though reads work", () => {
       if (!isOver) refuse(503)(response);
       return isOver;
     });
-    expect(await drive()).toMatchObject({ is: "answered", memo: { possiblyTwice: 1, perhapsBought: false } });
+    const end = await drive();
+    expect(end, "each further order is counted").toMatchObject({
+      is: "answered",
+      memo: { possiblyTwice: orders.length - 1, perhapsBought: false },
+    });
     expect(runs).toHaveLength(1);
     expect(orders.length).toBeLessThanOrEqual(most);
     expect((clock.now().getTime() - start) / outageMs, "it does not wait for longer than it was out").toBeLessThan(2.2);
@@ -185,6 +189,103 @@ describe("what was in doubt is not forgotten", () => {
     expect(await drive(refused.memo)).toMatchObject({ is: "answered", memo: { runId: "exr_1" } });
     expect(server.asked.slice(before).map(({ method }) => method)).toEqual(["POST", "GET", "GET"]);
   });
+});
+
+describe("an order put off after its look", () => {
+  const DAY = 24 * HOUR;
+
+  /** Up to where the second order is decided upon; the first may have been taken, and no list shows it yet. */
+  async function decided(order: (response: ServerResponse, nth: number) => boolean) {
+    const at = await service(order);
+    const { memo } = await at.extractor.advance(document, null, "the key", never);
+    const lost = await at.extractor.advance(document, memo, "the key", never);
+    at.clock.pass(MINUTE);
+    const again = await at.extractor.advance(document, lost.memo, "the key", never);
+    expect(again).toMatchObject({ is: "going", memo: { step: "order", sent: 1, possiblyTwice: 1 } });
+    return { ...at, memo: again.memo };
+  }
+  const first = { id: "exr_1", metadata: { "billhook:key": "the key" }, createdAt: testClock().now().toISOString() };
+
+  test("is looked for once more before it is sent: a list that shows it by now keeps from buying twice", async () => {
+    const { extractor, clock, runs, orders, memo } = await decided((response, nth) => {
+      if (nth === 1) cut(response);
+      return false;
+    });
+    runs.push(first);
+    clock.pass(DAY);
+    const found = await extractor.advance(document, memo, "the key", never);
+    expect(found).toMatchObject({ is: "going", memo: { step: "running", runId: "exr_1", possiblyTwice: 0, perhapsBought: false } });
+    expect(orders).toHaveLength(1);
+  });
+
+  test("by an account out of credits too", async () => {
+    const { extractor, clock, runs, orders, memo } = await decided((response, nth) => {
+      if (nth === 1) cut(response);
+      else refuse(402)(response);
+      return false;
+    });
+    const halted = await extractor.advance(document, memo, "the key", never);
+    expect(halted.is).toBe("halted");
+    runs.push(first);
+    clock.pass(DAY);
+    const found = await extractor.advance(document, halted.memo, "the key", never);
+    expect(found).toMatchObject({ is: "going", memo: { runId: "exr_1", possiblyTwice: 0 } });
+    expect(orders).toHaveLength(2);
+  });
+
+  test("is sent right after a look that shows nothing, counted once; upon a fresh look without another", async () => {
+    for (const [waitMs, looks] of [
+      [DAY, 1],
+      [1_000, 0],
+    ] as const) {
+      const { extractor, clock, server, memo } = await decided((response, nth) => {
+        if (nth === 1) cut(response);
+        return nth > 1;
+      });
+      const before = server.asked.length;
+      clock.pass(waitMs);
+      expect(await extractor.advance(document, memo, "the key", never)).toMatchObject({ memo: { runId: "exr_1", possiblyTwice: 1 } });
+      const calls = server.asked.slice(before).map(({ method }) => method);
+      expect(calls).toEqual([...Array(looks).fill("GET"), "POST"]);
+    }
+  });
+});
+
+test("what went wrong with an order is told, whatever it was", async () => {
+  const odd: readonly [(response: ServerResponse) => void, string][] = [
+    [cut, "http.ambiguous"],
+    [refuse(503), "extend.unavailable"],
+    [(response) => json(response, 200, { no: "id" }), "extend.unexpected"],
+    [(response) => response.end("<html>"), "extend.unexpected"],
+  ];
+  for (const [answer, code] of odd) {
+    const { extractor } = await service((response) => {
+      answer(response);
+      return false;
+    });
+    const { memo } = await extractor.advance(document, null, "the key", never);
+    const lost = await extractor.advance(document, memo, "the key", never);
+    expect(lost).toMatchObject({ is: "going", memo: { step: "look" }, fault: { code, temporary: true } });
+    expect(extractor.interrupted?.(memo)).toMatchObject({ is: "going", fault: { code: "extend.interrupted" } });
+  }
+});
+
+test("several runs found for one document are each told, the oldest is asked after", async () => {
+  const { extractor, runs } = await service(() => true);
+  const { memo } = await extractor.advance(document, null, "the key", never);
+  const first = { id: "exr_7", metadata: { "billhook:key": "the key" }, createdAt: testClock().now().toISOString() };
+  runs.push(first, { ...first, id: "exr_8" }, { ...first, id: "exr_9" });
+  let progress = extractor.interrupted?.(memo);
+  const told: unknown[] = [];
+  while (progress?.is === "going" && progress.memo.step === "look") {
+    progress = await extractor.advance(document, progress.memo, "the key", never);
+    told.push(progress.memo?.runId);
+  }
+  expect(told).toEqual(["exr_9", "exr_8", "exr_7"]);
+  expect(progress).toMatchObject({ is: "going", memo: { step: "running", runId: "exr_7", possiblyTwice: 2, past: ["exr_9", "exr_8"] } });
+  const lastInDoubt = { step: "look", sent: 1, perhapsBought: true, sentFrom: first.createdAt, sentLast: first.createdAt };
+  const full = await extractor.advance(document, { ...progress?.memo, ...lastInDoubt, past: Array(20).fill("exr_0") }, "the key", never);
+  expect(full, "however many there are it comes to an end").toMatchObject({ memo: { step: "running", runId: "exr_7" } });
 });
 
 test("looks come at growing pauses, and never go on for longer than the rule says", () => {

@@ -26,6 +26,7 @@ export function extend(url: string, deps: { readonly clock: Clock; readonly http
     maxBytes: 1_000,
     poll: { firstMs: 1_000, longestMs: 30_000 },
     deadlines: { pendingMs: 60_000, runningMs: 120_000 },
+    reviewMs: 14 * 86_400_000,
     webhookSecret: null,
     ...changes,
   };

@@ -169,8 +169,9 @@ describe("the status of a run", () => {
     const message = `extend: GET /extract_runs/exr_1 was answered without ${missing}`;
     expect(await faultOf(advance(running))).toMatchObject({ code: "extend.unexpected", temporary: true, message });
     clock.pass(120_001);
-    expect((await faultOf(advance(running))).temporary, "it was pending before").toBe(true);
-    const late = await advance({ ...running, phase: "running" });
+    const answeredAt = clock.now().toISOString();
+    expect((await faultOf(advance({ ...running, answeredAt }))).temporary, "it was pending before").toBe(true);
+    const late = await advance({ ...running, phase: "running", answeredAt });
     expect(late).toMatchObject({ is: "refused", memo: { step: "running", runId: "exr_1" }, fault: { message, temporary: false } });
     expect((await faultOf(advance(late.memo))).temporary, "a retry asks again").toBe(true);
   });
@@ -219,7 +220,7 @@ describe("the answer", () => {
   test("reviewed waits until somebody looked", async () => {
     expect(await answerOf({ output: { value: {} }, reviewed: false }, "reviewed")).toMatchObject({
       is: "going",
-      memo: { status: "PROCESSED, not reviewed", phase: "running" },
+      memo: { status: "PROCESSED, not reviewed", phase: "review" },
     });
   });
   test.each([
@@ -315,24 +316,72 @@ describe("waiting", () => {
   test("each phase has its deadline; a retry asks after the same run", async () => {
     let status = "PENDING";
     const { advance, clock } = await service((_, response) => json(response, 200, { status }));
+    const asked = (memo: Memo | null): Memo => ({ ...memo, answeredAt: clock.now().toISOString() });
     clock.pass(60_000);
-    expect((await advance(running)).is).toBe("going");
+    expect((await advance(asked(running))).is).toBe("going");
     clock.pass(1);
-    expect(await faultOf(advance(running))).toMatchObject({ code: "extend.deadline", temporary: false });
+    expect(await faultOf(advance(asked(running)))).toMatchObject({ code: "extend.deadline", temporary: false });
     status = "CANCELLING";
-    const begun = await advance(running);
+    const begun = await advance(asked(running));
     expect(begun).toMatchObject({ is: "going", memo: { phase: "running", since: clock.now().toISOString() } });
     clock.pass(120_001);
-    const over = await advance(begun.memo);
+    const over = await advance(asked(begun.memo));
     expect(over).toMatchObject({ is: "refused", memo: { step: "running", runId: "exr_1" }, fault: { code: "extend.deadline" } });
     expect((await advance(over.memo)).is).toBe("going");
   });
 
   test("a run nobody knows is a temporary fault, and refused after both deadlines", async () => {
     const { advance, clock } = await service((_, response) => json(response, 404, { code: "NOT_FOUND" }));
-    expect(await faultOf(advance(running))).toMatchObject({ code: "extend.not-found", temporary: true });
+    const first = await advance(running);
+    expect(first).toMatchObject({ is: "going", memo: { runId: "exr_1" }, fault: { code: "extend.not-found", temporary: true } });
     clock.pass(180_001);
-    expect(await advance(running)).toMatchObject({ is: "refused", memo: { step: "upload" }, fault: { temporary: false } });
+    const asked = { ...running, answeredAt: clock.now().toISOString() };
+    expect(await advance(asked)).toMatchObject({ is: "refused", memo: { step: "upload" }, fault: { temporary: false } });
+  });
+
+  test.each([
+    ["is not known", 404, { code: "NOT_FOUND" }],
+    ["is answered oddly", 200, { maintenance: true }],
+    ["is still pending", 200, { id: "exr_1", status: "PENDING" }],
+  ])("time in which nobody answers does not count: after two days a run that %s has its deadline before it", async (_, status, body) => {
+    const { advance, clock } = await service((_, response) => json(response, status, body));
+    clock.pass(48 * 3_600_000);
+    let progress = await advance(running);
+    expect(progress.is, "it is asked once more").toBe("going");
+    const begun = clock.now().getTime();
+    while (progress.is === "going") {
+      clock.set(progress.nextAt);
+      progress = await advance(progress.memo);
+    }
+    expect(progress).toMatchObject({ is: "refused", fault: { temporary: false } });
+    const deadlineMs = status === 200 && "status" in body ? 60_000 : 180_000;
+    // A minute of the two days counts, and the last wait.
+    expect(clock.now().getTime() - begun).toBeGreaterThan(deadlineMs - 60_001);
+    expect(clock.now().getTime() - begun).toBeLessThan(deadlineMs + 31_000);
+  });
+
+  test("people have days to review, not the hours of a machine, and are asked after less and less often", async () => {
+    let run: object = { id: "exr_1", status: "PROCESSED", reviewed: false, output: { value: {} } };
+    const { advance, clock, server } = await service((_, response) => json(response, 200, run), {
+      output: "reviewed",
+      reviewMs: 14 * 86_400_000,
+    });
+    let progress = await advance(running);
+    const begun = clock.now().getTime();
+    const waits: number[] = [];
+    while (progress.is === "going" && clock.now().getTime() - begun < 13.9 * 86_400_000) {
+      waits.push(progress.nextAt.getTime() - clock.now().getTime());
+      clock.set(progress.nextAt);
+      progress = await advance(progress.memo);
+    }
+    expect(progress.is).toBe("going");
+    expect([waits[0], waits.at(-1)]).toEqual([30_000, 600_000]);
+    expect(server.asked.length).toBeLessThan(14 * 24 * 6 + 30);
+    clock.pass(86_400_000);
+    const over = await advance({ ...progress.memo, answeredAt: clock.now().toISOString() });
+    expect(over).toMatchObject({ is: "refused", memo: { step: "running", runId: "exr_1" }, fault: { code: "extend.deadline" } });
+    run = { ...run, reviewed: true };
+    expect((await advance(over.memo)).is).toBe("answered");
   });
 });
 
@@ -374,7 +423,7 @@ describe("an error", () => {
     const { advance } = await service((_, response) => json(response, status, error, { location: "/" }));
     for (const memo of [null, running]) {
       const progress = await advance(memo).catch((thrown: Fault) => thrown);
-      const expected = status === 404 && memo !== null ? "thrown" : what === "look" ? "thrown" : what;
+      const expected = status === 404 && memo !== null ? "going" : what === "look" ? "thrown" : what;
       expect(progress instanceof Fault ? "thrown" : progress.is).toBe(expected);
     }
   });
@@ -432,7 +481,7 @@ describe("looking for a run", () => {
     ];
     const { advance, server } = await service((_, response, nth) => json(response, 200, pages[nth]));
     const found = await advance({ ...looking, past: ["exr_5"] });
-    expect(found).toMatchObject({ is: "going", memo: { step: "running", runId: "exr_6", possiblyTwice: 1 } });
+    expect(found).toMatchObject({ is: "going", memo: { step: "look", runId: "exr_7", possiblyTwice: 1, past: ["exr_5", "exr_7"] } });
     expect(server.asked.map(({ path }) => path)).toEqual([
       "/extract_runs?sortBy=createdAt&sortDir=desc&maxPageSize=100&extractorId=ex_1",
       "/extract_runs?sortBy=createdAt&sortDir=desc&maxPageSize=100&extractorId=ex_1&nextPageToken=a%2B%2F%3D",

@@ -2,14 +2,16 @@
 import { createHash } from "node:crypto";
 import { createReadStream, readdirSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { type CloudsquidOptions, createCloudsquid } from "../../src/extractor/cloudsquid.ts";
 import { encode } from "../../src/extractor/cloudsquid-encode.ts";
 import type { ExtendOptions } from "../../src/extractor/extend.ts";
-import type { Document, Extractor } from "../../src/extractor/extractor.ts";
+import type { Document, Extractor, Memo, Progress } from "../../src/extractor/extractor.ts";
+import { createHttp, type Http } from "../../src/http/http.ts";
 import { NO_FACTS } from "../../src/message/facts.ts";
 import { typeOf } from "../../src/message/message.ts";
 import { parse } from "../../src/message/parse.ts";
+import { json, startScriptedHttp } from "../servers/scripted-http.ts";
 import { documentOf, piece, testClock } from "./documents.ts";
 import { extend as extendAt, never } from "./extend-service.ts";
 
@@ -21,11 +23,13 @@ const fields = { name: "filename", type: "mimetype", kind: "file_type", content:
 const common = { url: "http://127.0.0.1:1", apiKey: "key", maxBytes: 1_000_000, poll: { firstMs: 1, longestMs: 1 } };
 const deadlines = { pendingMs: 1, runningMs: 1 };
 
-function cloudsquid(more: Partial<CloudsquidOptions> & { readonly body?: "text" | "html" | "both" | "none" } = {}): Extractor {
+type Choice = Partial<CloudsquidOptions> & { readonly body?: "text" | "html" | "both" | "none" };
+
+function cloudsquid(more: Choice = {}, through: Http = http): Extractor {
   const { body = "text", ...rest } = more;
   const multipart = { mimetype: "message/rfc822", fields, body } as const;
   const own = { name: "cloudsquid", project: "p", table: "t", encoding: "multipart", multipart, zeroRetention: false } as const;
-  return createCloudsquid({ ...common, deadlines, ...own, ...rest }, deps);
+  return createCloudsquid({ ...common, deadlines, ...own, ...rest }, { ...deps, http: through });
 }
 function extend(more: Partial<ExtendOptions> = {}): Extractor {
   return extendAt("http://127.0.0.1:1", deps, { maxBytes: 1_000_000, ...more });
@@ -129,6 +133,78 @@ describe("a plan", () => {
     expect(cloudsquid({ maxBytes: 0 }).plan(documentOf(text)).refusal?.code).toBe("cloudsquid.too-large");
     expect(extend().plan(documentOf(text)).refusal).toBeNull();
   });
+});
+
+describe("the memo says what the service was not given", () => {
+  const body = piece("text", "body.txt", "text/plain", "see below");
+  const other = piece("html", "body.html", "text/html", "<p>see below</p>");
+  const pdf = piece("2", "a.pdf", "application/pdf", "%PDF");
+  const odd = piece("3", "a.exe", "application/x-msdownload", "MZ");
+  const opened = [piece("4", "m.eml", "message/rfc822", "x"), piece("4.text", "body.txt", "text/plain", "y")];
+  const mail = documentOf(body, other, pdf, odd, ...opened);
+  const every = mail.parts.map(({ id }) => id);
+  const kinds: Readonly<Record<string, (url: string, http: Http) => Extractor>> = {
+    extend: (url, http) => extendAt(url, { ...deps, http }, { maxBytes: 1_000_000 }),
+    cloudsquid: (url, http) => cloudsquid({ url }, http),
+  };
+
+  /** Every call is answered with this status, and as if it had been any of those that make something. */
+  async function service(make: (url: string, http: Http) => Extractor, statuses: { now: number }) {
+    const made = { id: "one", row_id: "row", run_id: "run", status: "PENDING", url: "https://files.example/1", message: "no" };
+    const server = await startScriptedHttp((_, response) => json(response, statuses.now, made));
+    const door = createHttp({ name: "service", connections: 1, timeoutMs: 2_000 });
+    onTestFinished(server.stop);
+    onTestFinished(door.close);
+    return make(server.url, door);
+  }
+
+  test("cloudsquid, uri: what was refused after it was stored, and is bought in the end, was given whole", async () => {
+    const statuses = { now: 200 };
+    const extractor = await service((url, through) => cloudsquid({ url, encoding: "uri" }, through), statuses);
+    const stored = await extractor.advance(mail, null, "key", never);
+    expect(stored.memo).toMatchObject({ step: "stored", skipped: [] });
+    statuses.now = 400;
+    const refused = await buy(extractor, stored.memo);
+    expect(refused).toMatchObject({ is: "refused", memo: { step: "stored", skipped: every } });
+    statuses.now = 200;
+    expect((await buy(extractor, refused.memo)).memo).toMatchObject({ runId: "run", skipped: [] });
+  });
+
+  /** Until a run is bought, or nothing goes on. */
+  async function buy(extractor: Extractor, memo: Memo | null): Promise<Progress> {
+    const progress = await extractor.advance(mail, memo, "key", never);
+    return progress.is === "going" && progress.memo.runId === undefined ? buy(extractor, progress.memo) : progress;
+  }
+
+  test.each(Object.entries(kinds))("%s: once a run is bought, everything the plan leaves behind, the other body too", async (_, make) => {
+    const extractor = await service(make, { now: 200 });
+    const { memo } = await buy(extractor, null);
+    expect(memo?.skipped).toEqual(extractor.plan(mail).left.map(({ part }) => part));
+    expect(memo?.skipped).toEqual(["html", "3", "4"]);
+  });
+
+  test.each(Object.entries(kinds))(
+    "%s: refused before a run is bought, everything; what a retry then buys, as planned",
+    async (_, make) => {
+      const statuses = { now: 400 };
+      const extractor = await service(make, statuses);
+      const refused = await buy(extractor, null);
+      expect(refused).toMatchObject({ is: "refused", memo: { skipped: every } });
+      statuses.now = 200;
+      expect((await buy(extractor, refused.memo)).memo).toMatchObject({ runId: expect.any(String), skipped: ["html", "3", "4"] });
+    },
+  );
+
+  test.each(Object.entries({ ...services, "extend, refuse": extend({ unsupported: "refuse" }) }))(
+    "%s: refused by us, everything",
+    async (_, extractor) => {
+      for (const document of [mail, documentOf(odd)]) {
+        if (extractor.plan(document).refusal === null) continue;
+        const { memo } = await extractor.advance(document, null, "key", never);
+        expect(memo?.skipped).toEqual(document.parts.map(({ id }) => id));
+      }
+    },
+  );
 });
 
 async function base64Of(document: Document, part: string): Promise<string> {

@@ -101,6 +101,42 @@ describe("an answer", () => {
     expect((await client().call(post(url, endless), never)).status).toBe(413);
   });
 
+  const BREAKS: readonly [string, string, (socket: Socket) => void][] = [
+    ["breaks off", "content-length: 100", (socket) => socket.end()],
+    ["is late", "content-length: 100", () => {}],
+    ["never ends", "transfer-encoding: chunked", () => {}],
+    ["is garbled", "transfer-encoding: chunked", (socket) => socket.write("no length\r\n")],
+  ];
+  test.each(BREAKS)("of which the beginning is enough, and which %s, is its beginning", async (_, field, then) => {
+    const { url } = await sockets((socket) =>
+      socket.once("data", () => {
+        const begun = field.startsWith("content") ? "begun" : "5\r\nbegun\r\n";
+        socket.write(`HTTP/1.1 201 Created\r\nx-id: 7\r\n${field}\r\n\r\n${begun}`, () => then(socket));
+      }),
+    );
+    const answer = await client({ timeoutMs: 500 }).call({ ...post(url), beginningOnly: true }, never);
+    expect([answer.status, answer.headers["x-id"], answer.text()]).toEqual([201, "7", "begun"]);
+  });
+
+  test("of which the beginning is enough is none before the request was sent whole", async () => {
+    const { url } = await sockets((socket) =>
+      socket.once("data", () => {
+        socket.write("HTTP/1.1 201 Created\r\ncontent-length: 100\r\n\r\nbegun", () => socket.destroy());
+      }),
+    );
+    const endless = {
+      length: 1e12,
+      open: async function* () {
+        for (;;) {
+          await turn();
+          yield Buffer.alloc(1_000);
+        }
+      },
+    };
+    const fault = await faultOf(client().call({ ...post(url, endless), beginningOnly: true }, never));
+    expect(fault.code).toBe("http.interrupted");
+  });
+
   test("backpressure: a server that does not read is not sent more than sockets hold", async () => {
     let yielded = 0;
     const { url } = await sockets((socket) => socket.pause());
@@ -245,11 +281,11 @@ describe("a failure says whether the request can have been acted upon", () => {
     expect(server.asked).toHaveLength(0);
   });
 
-  test("a fault names method and address, never query, headers or body", async () => {
+  test("a fault names method and origin, never path, query, headers or body", async () => {
     const { url } = await sockets((socket) => socket.destroy());
     const { message } = await faultOf(client().call(post(url, Buffer.from("private")), never));
-    expect(message).toMatch(/^service: POST http:\/\/127\.0\.0\.1:\d+\/here: /);
-    expect(message).not.toMatch(/secret|hidden|private/);
+    expect(message).toMatch(/^service: POST http:\/\/127\.0\.0\.1:\d+: /);
+    expect(message).not.toMatch(/here|secret|hidden|private/);
   });
 
   test("after close, and while closing, calls fail and nothing hangs", async () => {
@@ -280,6 +316,13 @@ describe("Retry-After", () => {
   ])("X-RateLimit-Reset: %s with Retry-After: %s", (reset, wait, at) => {
     const headers = { "x-ratelimit-reset": reset, ...(wait === undefined ? {} : { "retry-after": wait }) };
     expect(retryAfter(headers, now)?.toISOString()).toBe(at);
+  });
+  test("is obeyed for as long as the caller says; X-RateLimit-Reset, which is no standard, for a day", () => {
+    const week = 7 * 86_400_000;
+    const waited = (headers: Record<string, string>) => (retryAfter(headers, now, week)?.getTime() ?? 0) - now.getTime();
+    expect(waited({ "retry-after": "172800" })).toBe(2 * 86_400_000);
+    expect(waited({ "retry-after": "9999999" })).toBe(week);
+    expect(waited({ "x-ratelimit-reset": "99999999999" })).toBe(86_400_000);
   });
   test.each(["", "soon", "-5", "1.5", "tomorrow GMT"])("%s says nothing", (value) => {
     expect(retryAfter({ "retry-after": value, "x-ratelimit-reset": value }, now)).toBeNull();

@@ -217,8 +217,10 @@ hello`);
       autoResponseSuppress: "all",
       contentType: "text/plain",
     });
-    const bounce = await split("Return-Path: <>\nIn-Reply-To: <9@x>\nList-Unsubscribe: <https://x.example/>\n\nx");
-    expect(bounce.facts).toMatchObject({ returnPath: "", references: ["<9@x>"], list: "<https://x.example/>", contentType: null });
+    const bounce = await split("Return-Path: <>\nIn-Reply-To: <9@x>\nList-Post: <mailto:x@x.example>\n\nx");
+    expect(bounce.facts).toMatchObject({ returnPath: "", references: ["<9@x>"], list: "<mailto:x@x.example>", contentType: null });
+    const invoice = await split("From: billing@x.example\nList-Unsubscribe: <https://x.example/>\n\nx");
+    expect(invoice.facts.list).toBeNull();
   });
 
   test("what is missing is null, not invented", async () => {
@@ -262,6 +264,17 @@ describe("bodies", () => {
 });
 
 describe("broken messages", () => {
+  test.each([
+    ["twice", "From: a@x.example\nFrom: b@y.example\n"],
+    ["twice, apart, in other letters and with a space", "From: a@x.example\nSubject: x\nFROM : b@y.example\n"],
+    ["twice, once empty", "From:\nfrom: b@y.example\n"],
+    ["twice, the second time the same", "From: a@x.example\nFrom: a@x.example\n"],
+  ])("From stands there %s: from nobody, since nobody knows which one a server has verified", async (_, fields) => {
+    expect((await split(`${fields}To: c@x.example\nTo: d@x.example\n\nx`)).facts).toMatchObject({
+      from: [],
+      to: [{ address: "c@x.example" }, { address: "d@x.example" }],
+    });
+  });
   test("damaged base64 gives what can be decoded", async () => {
     const found = await split(named("Content-Transfer-Encoding: base64").replace("%PDF-1.4", "JVBE*Ri0x\n!!\nLjQK="));
     expect(bytesOf(found, "1")).toBe("%PDF-1.4\n");

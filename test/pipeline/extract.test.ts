@@ -6,7 +6,7 @@ import { runOf } from "../../src/pipeline/extract.ts";
 import { advance } from "../../src/pipeline/pipeline.ts";
 import type { Works } from "../../src/pipeline/step.ts";
 import type { Outcome, Task } from "../../src/store/record.ts";
-import { testClock } from "../extractor/documents.ts";
+import { type TestClock, testClock } from "../extractor/documents.ts";
 import { temporaryDirectory } from "../store/disk.ts";
 import { arrive, drain, extractorOf, openTask, patientExtractor, sinkOf, sourceOf, worksIn } from "./works.ts";
 
@@ -510,10 +510,109 @@ describe("the bill", () => {
     expect(await works.ledger.runs(message)).toMatchObject([{ runId: "run" }]);
   });
 
+  /** A document whose order was lost, or whose upload was, and that comes to its end by something thrown. */
+  const endings: readonly [string, (works: Works, clock: TestClock) => Promise<void>][] = [
+    ["by a permanent fault", async (works) => void (await step(works))],
+    [
+      "by failing for too long",
+      async (works, clock) => {
+        await step(works);
+        clock.pass(3_600_001);
+        await step(works);
+      },
+    ],
+    [
+      "for its service is not there any more",
+      async (works) => void (await advance(await openTask(works, "extract"), { ...works, services: new Map() }, never)),
+    ],
+  ];
+  test.each(endings)("counts what was in doubt when a document fails %s", async (how, end) => {
+    for (const [memo, run, runs] of [
+      [{ perhapsBought: true, possiblyTwice: 1 }, { runId: null, possiblyTwice: 1 }, 1],
+      [{ possiblyTwice: 1 }, { runId: null, possiblyTwice: 1, onlyDoubt: true }, 0],
+    ] as const) {
+      const { extractor } = extractorOf((_asked, call): Progress => {
+        if (call === 1) return { is: "going", memo, nextAt: FAR };
+        throw how === "by a permanent fault" ? permanent("service.refused", "no") : busy;
+      });
+      const { works, clock, message } = await stage(extractor);
+      await step(works);
+      expect(await works.ledger.runs(message)).toEqual([]);
+      await end(works, clock);
+      expect((await works.ledger.tasks(message)).find(({ kind }) => kind === "extract")?.status).toBe("failed");
+      const row = { document: `${message}.1`, service: "service", mailbox: "invoices", credits: null };
+      expect(await works.ledger.runs(message)).toEqual([{ ...row, ...run }]);
+      expect(await works.ledger.bought("service", new Date(0))).toMatchObject({ runs });
+      const bill = { day: "2026-05-04", service: "service", mailbox: "invoices", runs, credits: null, possiblyTwice: 1 };
+      expect(await works.ledger.spending(new Date(0))).toEqual([bill]);
+    }
+  });
+
+  test("counts a purchase about to be sent that nobody knows the end of, when the document fails of it", async () => {
+    const { extractor } = extractorOf(() => {
+      throw new TypeError("not a function");
+    });
+    const blind: Extractor = {
+      ...extractor,
+      advance: async (document, memo, key, signal, buying) => {
+        await buying?.();
+        return extractor.advance(document, memo, key, signal);
+      },
+      interrupted: () => ({ is: "going", memo: {}, nextAt: FAR }),
+    };
+    const { works, message } = await stage(blind);
+    await advance(await openTask(works, "extract"), { ...works, retry: { ...works.retry, giveUpAfterMs: 0 } }, never);
+    expect(await works.ledger.runs(message)).toMatchObject([{ runId: null, possiblyTwice: 0 }]);
+    expect(await works.ledger.bought("service", new Date(0))).toMatchObject({ runs: 1 });
+  });
+
+  test("keeps what was only a doubt apart from the runs until a retry buys one: then it is that one's row, counted from then", async () => {
+    const ambiguous = permanent("service.ambiguous", "its answer was lost");
+    const { extractor } = extractorOf((_asked, call): Progress => {
+      if (call === 1) return { is: "refused", memo: { possiblyTwice: 1 }, fault: ambiguous };
+      if (call === 2) return { is: "refused", memo: { possiblyTwice: 1, perhapsBought: true }, fault: ambiguous };
+      if (call === 3) return { is: "refused", memo: { possiblyTwice: 2, perhapsBought: true }, fault: ambiguous };
+      return { is: "going", memo: { runId: "run", possiblyTwice: 3 }, nextAt: FAR };
+    });
+    const { works, clock, message } = await stage(extractor);
+    const seen: unknown[] = [];
+    for (let call = 1; call <= 4; call += 1) {
+      await step(works);
+      const [row, ...others] = await works.ledger.runs(message);
+      const { runs } = await works.ledger.bought("service", clock.now());
+      seen.push([row?.runId, row?.onlyDoubt, row?.possiblyTwice, others.length, runs]);
+      clock.pass(24 * 3_600_000);
+      await works.ledger.reopen(message, clock.now());
+    }
+    expect(seen).toEqual([
+      [null, true, 1, 0, 0],
+      [null, undefined, 1, 0, 1],
+      [null, undefined, 2, 0, 1],
+      ["run", undefined, 3, 0, 1],
+    ]);
+  });
+
+  test("trouble on the way is in the trail with its code, told once as long as it is the same", async () => {
+    const lost = new Fault("service.lost", "the answer was lost");
+    const { extractor } = extractorOf((_asked, call): Progress => {
+      const going = { is: "going", memo: { call }, nextAt: FAR } as const;
+      return call < 3 ? { ...going, fault: lost } : going;
+    });
+    const { works, message } = await stage(extractor);
+    await step(works);
+    expect(await openTask(works, "extract")).toMatchObject({ attempts: 0, failingSince: null, fault: { code: "service.lost" } });
+    await step(works);
+    await step(works);
+    expect(await openTask(works, "extract")).toMatchObject({ fault: null });
+    const told = (await works.ledger.events(message)).filter(({ what }) => what === "extract.later");
+    expect(told).toMatchObject([{ note: "the answer was lost", faultCode: "service.lost" }]);
+  });
+
   const nextAt = FAR;
   const fault = permanent("service.refused", "no");
   const told = (runId: string | null, possiblyTwice = 0, credits: number | null = null) => ({ runId, credits, possiblyTwice });
-  test.each<[string, Progress, Memo | null, ReturnType<typeof told> | null]>([
+  const doubt = (possiblyTwice: number) => ({ ...told(null, possiblyTwice), onlyDoubt: true as const });
+  test.each<[string, Progress, Memo | null, ReturnType<typeof told | typeof doubt> | null]>([
     ["nothing bought yet", { is: "going", memo: { file: "f" }, nextAt }, null, null],
     ["bought", { is: "going", memo: { runId: "a" }, nextAt }, { file: "f" }, told("a")],
     ["asked after", { is: "going", memo: { runId: "a", polls: 1 }, nextAt }, { runId: "a" }, null],
@@ -524,7 +623,8 @@ describe("the bill", () => {
     ["answered at once, the id only in the answer", { is: "answered", memo: {}, answer }, null, told("run", 0, 3)],
     ["refused before anything was bought", { is: "refused", memo: null, fault }, null, null],
     ["refused, the run known and told", { is: "refused", memo: { runId: "a" }, fault }, { runId: "a" }, null],
-    ["uploaded in doubt, given up before any purchase", { is: "refused", memo: { possiblyTwice: 1 }, fault }, null, null],
+    ["uploaded in doubt, given up before any purchase", { is: "refused", memo: { possiblyTwice: 1 }, fault }, null, doubt(1)],
+    ["uploaded in doubt after a run that was told", { is: "refused", memo: { runId: "a", possiblyTwice: 2 }, fault }, null, told("a", 2)],
     ["perhaps bought, given up", { is: "refused", memo: { perhapsBought: true, possiblyTwice: 1 }, fault }, null, told(null, 1)],
     ["a second one perhaps bought", { is: "refused", memo: { runId: "a", perhapsBought: true }, fault }, { runId: "a" }, told(null)],
     ["perhaps bought, still looked for", { is: "going", memo: { perhapsBought: true }, nextAt }, null, null],

@@ -235,6 +235,37 @@ describe("what was let through", () => {
     expect((await open(next)).find(({ id }) => id === two?.id)?.fault?.message).toContain("0 runs bought");
   });
 
+  test("once needs another place for its second run: a run that failed and is ordered anew goes through the gate", async () => {
+    let runs = 0;
+    const { works, clock, made } = await stage(2, { runsPerHour: 1 }, (at) => {
+      const { extractor, asked } = extractorOf(({ memo, document }): Progress => {
+        const nextAt = at.now();
+        if (memo?.over !== undefined || memo === null) {
+          runs += 1;
+          return { is: "going", memo: { runId: `run ${runs} of ${document.id}` }, nextAt };
+        }
+        // The service failed, not the document: it is ordered anew.
+        if (runs === 1) return { is: "going", memo: { ...memo, over: "true" }, nextAt };
+        return { is: "answered", memo, answer: { runId: null, data: {}, credits: 1, reasoning: null, review: null, raw: {} } };
+      });
+      const buys: Extractor["buys"] = (memo) => memo?.runId === undefined || memo.over !== undefined;
+      return { extractor: { ...extractor, buys }, asked };
+    });
+    const begun = clock.now().getTime();
+    const [one] = await open(works);
+    await advance(one as Task, works, never);
+    for (let round = 0; round < 6; round += 1) {
+      for (const task of await works.ledger.due(clock.now(), 9, [])) if (task.kind === "extract") await advance(task, works, never);
+      clock.pass(1_000);
+    }
+    expect([runs, clock.now().getTime() - begun]).toEqual([1, 6_000]);
+    expect(codes(await open(works))).toEqual(["limit.runs", "limit.runs"]);
+    await drain(works, clock);
+    expect(runs).toBe(3);
+    expect(clock.now().getTime() - begun).toBeGreaterThan(2 * HOUR_MS);
+    expect(made.asked.length).toBeGreaterThan(runs);
+  });
+
   test("and is given up makes room for the next", async () => {
     const { works, clock } = await stage(2, { runsPerHour: 1 }, (at) =>
       extractorOf(({ memo }): Progress => {

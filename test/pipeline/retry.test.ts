@@ -1,9 +1,15 @@
 /** When a failed effect is tried again, and when a person has to look. */
 import fc from "fast-check";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { Fault, permanent } from "../../src/base/errors.ts";
 import { retry } from "../../src/pipeline/retry.ts";
+import type { Sink } from "../../src/sink/sink.ts";
 import type { Task } from "../../src/store/record.ts";
+import { testClock } from "../extractor/documents.ts";
+import { startReceiver } from "../servers/receiver.ts";
+import { sinkAt } from "../sink/http-side.ts";
+import { temporaryDirectory } from "../store/disk.ts";
+import { arrive, drain, patientExtractor, sinkOf, sourceOf, worksIn } from "./works.ts";
 
 const now = new Date("2026-03-02T10:00:00.000Z");
 const rule = { firstMs: 10_000, longestMs: 600_000, giveUpAfterMs: 3_600_000 };
@@ -75,7 +81,93 @@ describe("a temporary fault", () => {
   });
 });
 
+describe("a blameless wait", () => {
+  const until = new Date(now.getTime() + 90_000);
+  const resting = new Fault("http.rate-limited", "asked not to be called", { blameless: true, retryAt: until });
+  const waits = { is: "later", at: until, memo: null, waiting: resting };
+
+  test("counts as no try, and for a service it may last", () => {
+    expect(retry(task(), resting, now, rule, 0)).toEqual(waits);
+    expect(retry(task(3, rule.giveUpAfterMs), resting, now, rule, 0)).toEqual(waits);
+  });
+
+  test("of a delivery ends when its time is over", () => {
+    const delivery = (attempts: number, failingMs: number): Task => ({
+      ...task(1, failingMs),
+      kind: "deliver",
+      attempts,
+    });
+    expect(retry(delivery(0, rule.giveUpAfterMs - 1), resting, now, rule, 0)).toEqual(waits);
+    expect(retry(delivery(2, rule.giveUpAfterMs), resting, now, rule, 0)).toMatchObject({
+      is: "failed",
+      fault: { temporary: false, message: "asked not to be called (given up after 1 h and 2 tries)" },
+    });
+  });
+});
+
 test("a permanent fault ends the task at once", () => {
   const fault = permanent("service.refused", "no", "look");
   expect(retry(task(), fault, now, rule, 0)).toEqual({ is: "failed", memo: null, fault });
+});
+
+describe("deliveries of which none succeeds are given up in the time of one", () => {
+  const HOUR_MS = 3_600_000;
+
+  /** When each delivery was given up, in milliseconds since the beginning. */
+  async function ends(sink: Sink, mails: readonly string[], clock = testClock()) {
+    const { extractor } = patientExtractor(clock, "attachment");
+    const { works } = await worksIn(await temporaryDirectory(), { extractor, sinks: [sink], source: sourceOf("invoices").source, clock });
+    onTestFinished(() => works.ledger.close());
+    const from = clock.now().getTime();
+    const messages: string[] = [];
+    for (const [uid, mail] of mails.entries()) messages.push(await arrive(works, mail, uid + 1));
+    const events = await drain(works, clock, 2_000);
+    const tasks = (await Promise.all(messages.map(works.ledger.tasks))).flat().filter(({ kind }) => kind === "deliver");
+    for (const { status, failingSince } of tasks) expect([status, failingSince]).toEqual(["failed", expect.any(String)]);
+    const givenUp = events.filter(({ what }) => what === "deliver.failed").map(({ at }) => Date.parse(at) - from);
+    expect(givenUp).toHaveLength(tasks.length);
+    return givenUp;
+  }
+
+  test("of one message, one after the other: each was tried", async () => {
+    const tried = new Set<string>();
+    const dead: Sink = {
+      ...sinkOf("erp").sink,
+      deliver: async (_, key) => {
+        tried.add(key);
+        throw busy;
+      },
+    };
+    const givenUp = await ends(dead, ["07-several-attachments"]);
+    expect(givenUp.length).toBeGreaterThan(1);
+    expect(tried.size).toBe(givenUp.length);
+    expect(Math.max(...givenUp)).toBeLessThan(1.5 * HOUR_MS);
+  });
+
+  test("at a receiver that is always busy, whichever of them had a turn; it is called no more often than it asked for", async () => {
+    const receiver = await startReceiver();
+    onTestFinished(receiver.stop);
+    receiver.behave("answers 429");
+    const clock = testClock();
+    const { sink, http } = sinkAt(receiver.url, {}, {}, { clock });
+    onTestFinished(http.close);
+    const calls: number[] = [];
+    const counting: Sink = {
+      ...sink,
+      deliver: async (...given) => {
+        const before = receiver.asked.length;
+        try {
+          return await sink.deliver(...given);
+        } finally {
+          if (receiver.asked.length > before) calls.push(clock.now().getTime());
+        }
+      },
+    };
+    const givenUp = await ends(counting, ["01-single-pdf", "04-xml-only", "07-several-attachments", "14-credit-note"], clock);
+    expect(givenUp.length).toBeGreaterThan(4);
+    expect(Math.max(...givenUp)).toBeLessThan(1.5 * HOUR_MS);
+    expect(calls.length).toBeGreaterThan(5);
+    // Retry-After: 120.
+    for (const [n, at] of calls.entries()) expect(at - (calls[n - 1] ?? 0)).toBeGreaterThanOrEqual(120_000);
+  });
 });

@@ -71,6 +71,7 @@ export function sourceOf(name: string) {
     arrivals: async function* () {},
     sweep: () => {},
     read: async () => null,
+    survey: async () => ({ messages: 0, bytes: 0 }),
     settle: async (origin, verdict, _signal, instead) => {
       told.push({ origin, verdict, ...(instead == null ? {} : { instead }) });
       return "told";

@@ -1,17 +1,45 @@
 /** The file sink: whole or not at all, each in its own place, whatever a crash, a person or a full disk has left there. */
-import { createReadStream } from "node:fs";
-import { appendFile, chmod, mkdir, readdir, readFile, rename, rm, stat, truncate, unlink, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { execFileSync } from "node:child_process";
+import { createReadStream, readFileSync } from "node:fs";
+import {
+  appendFile,
+  chmod,
+  link,
+  mkdir,
+  readdir,
+  readFile,
+  readlink,
+  rename,
+  rm,
+  stat,
+  symlink,
+  truncate,
+  unlink,
+  writeFile,
+} from "node:fs/promises";
+import { basename, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { Fault } from "../../src/base/errors.ts";
 import { temporaryName } from "../../src/base/files.ts";
+import type { Piece } from "../../src/message/message.ts";
 import { csvHeader, csvRowsOf } from "../../src/sink/csv.ts";
 import type { Delivered } from "../../src/sink/delivery.ts";
 import { createFileSink, type FileSinkOptions } from "../../src/sink/file.ts";
 import { createKeys } from "../../src/sink/file-keys.ts";
+import { writeNew } from "../../src/sink/file-rights.ts";
 import type { Sink } from "../../src/sink/sink.ts";
 import { guardedDirectory, makeReadOnly, makeWritable, noDisk, smallDisk, temporaryDirectory } from "../store/disk.ts";
 import { delivery, MESSAGE, piece } from "./deliveries.ts";
+
+/** Null where a process can be given the one capability it needs. */
+const noCapabilities: string | null = (() => {
+  try {
+    asNobody([process.execPath, "--version"]);
+    return readFileSync("/proc/sys/fs/protected_hardlinks", "utf8").trim() === "1" ? null : "every file can be linked here";
+  } catch {
+    return "setpriv needs root";
+  }
+})();
 
 const never = new AbortController().signal;
 const KEY = `${MESSAGE}.1.files`;
@@ -199,6 +227,12 @@ async function* missing(): AsyncGenerator<Uint8Array> {
   throw new Fault("spool.missing", "not there any more", { temporary: false });
 }
 
+/** Somebody else is quicker at this place. */
+async function* overtaken(place: string, { open }: Piece): AsyncGenerator<Uint8Array> {
+  yield* open();
+  await writeFile(place, "somebody's");
+}
+
 describe("json", () => {
   const sink = (directory: string) =>
     createFileSink({ name: "files", directory, template: "all.json", format: "json", attachments: false });
@@ -212,6 +246,66 @@ describe("json", () => {
     await expect(sink(directory).deliver(delivery(KEY), KEY, never)).rejects.toMatchObject({ code: "file.taken", temporary: false });
     expect(await readFile(String(path), "utf8")).toBe(`{"id":"somebody else's"}`);
     expect(await readFile(join(directory, "all.json"), "utf8")).toBe("somebody's notes");
+  });
+
+  test("what comes to stand there while the attachments are written is not overwritten either", async () => {
+    const directory = await temporaryDirectory();
+    const pdf = piece("2", "a.pdf", "pdf");
+    const meanwhile = (name: string) => ({ ...pdf, open: () => overtaken(join(directory, name), pdf) });
+    const all = createFileSink({ name: "files", directory, template: "all.json", format: "json", attachments: true });
+    const first = await all.deliver(delivery(KEY, { attachments: [meanwhile("all.json")] }), KEY, never);
+    const marked = String(first.path).slice(directory.length + 1);
+    expect(marked).toMatch(/^all-[0-9a-f]{12}\.json$/);
+    const second = await all.deliver(delivery(OTHER, { attachments: [meanwhile("all-x.2.a.pdf")] }), OTHER, never);
+    const found = await contents(directory);
+    expect(found).toMatchObject({ "all.json": "somebody's", "all-x.2.a.pdf": "somebody's" });
+    expect([found[marked], found[basename(String(second.path))]].map((text = "") => (JSON.parse(text) as Delivered).id)).toEqual([
+      KEY,
+      OTHER,
+    ]);
+    expect(found[marked.replace(".json", ".2.a.pdf")]).toBe("pdf");
+    await all.deliver(delivery(KEY, { attachments: [pdf] }), KEY, never);
+    expect(await contents(directory)).toEqual(found);
+  });
+
+  test("an attachment's place that is taken while it is written stays somebody else's", async () => {
+    const directory = await temporaryDirectory();
+    const pdf = piece("2", "a.pdf", "pdf");
+    const all = createFileSink({ name: "files", directory, template: "all.json", format: "json", attachments: true });
+    const given = delivery(KEY, { attachments: [{ ...pdf, open: () => overtaken(join(directory, "all.2.a.pdf"), pdf) }] });
+    await all.deliver(given, KEY, never);
+    const found = await contents(directory);
+    expect(found["all.2.a.pdf"]).toBe("somebody's");
+    expect(Object.entries(found).filter(([name, text]) => /^all-[0-9a-f]{12}\.2\.a\.pdf$/.test(name) && text === "pdf")).toHaveLength(1);
+  });
+
+  test("a repeated delivery is found where it stands, though the wanted place has become free", async () => {
+    const directory = await temporaryDirectory();
+    for (const key of [KEY, OTHER]) await sink(directory).deliver(delivery(key), key, never);
+    await unlink(join(directory, "all.json"));
+    const before = await contents(directory);
+    await sink(directory).deliver(delivery(OTHER), OTHER, never);
+    expect(await contents(directory)).toEqual(before);
+  });
+
+  test("what a crash left of the placing is no way into a file that has been fetched since", async () => {
+    const directory = await temporaryDirectory();
+    await sink(directory).deliver(delivery(KEY), KEY, never);
+    // It died between link(2) and unlink(2).
+    await link(join(directory, "all.json"), temporaryName(directory, "all.json"));
+    await rename(join(directory, "all.json"), join(directory, "fetched.json"));
+    await sink(directory).deliver(delivery(OTHER), OTHER, never);
+    const found = await contents(directory);
+    expect(Object.keys(found)).toEqual(["all.json", "fetched.json"]);
+    expect(Object.values(found).map((text) => (JSON.parse(text) as Delivered).id)).toEqual([OTHER, KEY]);
+  });
+
+  test("a link to nowhere is somebody's too", async () => {
+    const directory = await temporaryDirectory();
+    await symlink("nowhere", join(directory, "all.json"));
+    const { path } = await sink(directory).deliver(delivery(KEY), KEY, never);
+    expect(path).toMatch(/all-[0-9a-f]{12}\.json$/);
+    expect(await readlink(join(directory, "all.json"))).toBe("nowhere");
   });
 
   test("names that differ only in case do not race", async () => {
@@ -462,6 +556,42 @@ describe("permissions and owner", () => {
     expect(await readdir(directory)).toEqual(["a"]);
   });
 });
+
+describe("a file where nothing stands", () => {
+  const rights = { mode: 0o600, directoryMode: null, owner: null };
+
+  test("is written whole, with its rights; where something stands, nothing is", async () => {
+    const directory = await temporaryDirectory();
+    const path = join(directory, "all.csv");
+    expect(await writeNew(path, [Buffer.from("one")], rights)).toBe(true);
+    expect((await stat(path)).mode & 0o7777).toBe(0o600);
+    expect((await stat(path)).nlink).toBe(1);
+    expect(await writeNew(path, [Buffer.from("two")], rights)).toBe(false);
+    expect(await contents(directory)).toEqual({ "all.csv": "one" });
+  });
+
+  test.skipIf(noCapabilities !== null)(
+    `also where it cannot be linked${noCapabilities === null ? "" : `: skipped, ${noCapabilities}`}`,
+    async () => {
+      const directory = await temporaryDirectory();
+      await chmod(directory, 0o777);
+      const path = join(directory, "all.json");
+      const write = (text: string) =>
+        `await writeNew(${JSON.stringify(path)}, [Buffer.from(${JSON.stringify(text)})], { mode: null, directoryMode: null, owner: { uid: 1, gid: 1 } })`;
+      const script = `import { writeNew } from ${JSON.stringify(import.meta.resolve("../../src/sink/file-rights.ts"))};
+      console.log(${write("one")}, ${write("two")});`;
+      expect(asNobody([process.execPath, "--input-type=module", "--eval", script]).trim()).toBe("true false");
+      expect(await contents(directory)).toEqual({ "all.json": "one" });
+      expect((await stat(path)).uid).toBe(1);
+    },
+  );
+});
+
+/** Who may give files away, and may not link those of others (proc(5), protected_hardlinks). */
+function asNobody(command: readonly string[]): string {
+  const rights = ["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=+chown", "--ambient-caps=+chown"];
+  return execFileSync("setpriv", [...rights, ...command], { encoding: "utf8", stdio: "pipe" });
+}
 
 test("a filter of keys forgets none, and takes few others for known", () => {
   const keys = createKeys();

@@ -67,6 +67,8 @@ export const hostile: readonly (readonly [what: string, value: string])[] = [
   ["a formula after a line break", "x\r\n=1+1"],
   ["a formula after a separator", '","=1+1","'],
   ["a formula after a semicolon", '";=1+1;"'],
+  ["a formula for those who split at semicolons", "Rechnung;=cmd|' /C calc'!A0;x"],
+  ["a formula after a semicolon and what is passed over", 'Rechnung; ";\u200B"=1+1;"" @SUM(1)'],
   ["a formula of plus", "+1+1"],
   ["a formula of minus", "-1+1"],
   ["a formula of at", "@SUM(1)"],

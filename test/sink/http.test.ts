@@ -7,6 +7,7 @@ import type { HttpOptions } from "../../src/http/http.ts";
 import type { HttpSinkOptions } from "../../src/sink/http.ts";
 import type { Sink } from "../../src/sink/sink.ts";
 import { LOCATION_SECRET, type Options, type Receiver, startReceiver } from "../servers/receiver.ts";
+import { startScriptedHttp } from "../servers/scripted-http.ts";
 import { delivery, deliveryOfMessage, MESSAGE, piece } from "./deliveries.ts";
 import { hostile } from "./hostile.ts";
 import { formIn, OLD_SECRET, SECRET, sinkAt, TOKEN } from "./http-side.ts";
@@ -34,7 +35,7 @@ async function thrownBy(attempt: Promise<unknown>): Promise<unknown> {
 }
 
 /** The full stop separates what is signed. */
-const ID = KEY.replaceAll(".", "_");
+const ID = KEY.replaceAll(".", ":");
 
 describe("a request", () => {
   test("carries the delivery as JSON, by PUT too, to the whole URL, and the receipt is its answer", async () => {
@@ -51,6 +52,16 @@ describe("a request", () => {
     });
     expect(taken?.headers).not.toHaveProperty("webhook-signature");
     expect(JSON.parse(String(taken?.body))).toEqual(delivery(KEY).body);
+  });
+
+  test("has an id of its own, whatever the sinks are called", async () => {
+    const other = await receiver();
+    // Document 1 for `a`, the whole message for `1_a` and `1-a`, both for the second time too.
+    const keys = ["1.a", "1_a", "1-a", "1.a~2", "1_a~2", "1-a~2", "1-a-2"].map((rest) => `${MESSAGE}.${rest}`);
+    for (const key of keys) await sink(other.url).deliver(delivery(key), key, never);
+    const ids = other.taken.map(({ headers }) => String(headers["webhook-id"]));
+    expect(new Set(ids).size).toBe(keys.length);
+    expect(ids.join()).not.toContain(".");
   });
 
   test("is signed with both secrets while they are changed, with the same id and the time of each try", async () => {
@@ -137,12 +148,51 @@ describe("an answer", () => {
     expect(fault).toMatchObject({ temporary: true, retryAt: new Date(now.getTime() + seconds * 1_000) });
   });
 
-  test("a redirect is not followed, and is told by origin and path", async () => {
+  test.each(["answers 429", "answers 503"] as const)("%s: until then nothing is sent for the others either", async (way) => {
+    const other = await receiver();
+    const seconds = way === "answers 429" ? 120 : 600;
+    const start = Date.parse("2026-03-02T10:00:00Z");
+    let now = start;
+    const client = sink(other.url, {}, {}, () => new Date(now));
+    other.behave(way);
+    await thrownBy(client.deliver(delivery(KEY), KEY, never));
+    other.behave("takes it");
+    for (const passed of [0, 1, seconds * 1_000 - 1]) {
+      now = start + passed;
+      const retryAt = new Date(start + seconds * 1_000);
+      const message = `sink erp: POST http://127.0.0.1:${other.port} asked not to be called before ${retryAt.toISOString()}`;
+      const fault = await thrownBy(client.deliver(delivery(`${MESSAGE}.2.erp`), `${MESSAGE}.2.erp`, never));
+      expect(fault).toMatchObject({ code: "http.rate-limited", temporary: true, blameless: true, halts: false, retryAt, message });
+    }
+    expect(other.asked).toHaveLength(1);
+    now = start + seconds * 1_000;
+    await client.deliver(delivery(KEY), KEY, never);
+    expect(other.taken).toHaveLength(1);
+  });
+
+  test.each(["answers 500", "answers 408", "answers 422"] as const)("%s concerns the one delivery only", async (way) => {
+    const other = await receiver();
+    const client = sink(other.url);
+    other.behave(way);
+    await thrownBy(client.deliver(delivery(KEY), KEY, never));
+    other.behave("takes it");
+    await client.deliver(delivery(KEY), KEY, never);
+    expect(other.taken).toHaveLength(1);
+  });
+
+  test.each(["takes it and answers half", "takes it and answers without end, slowly"] as const)("%s: delivered", async (way) => {
+    const other = await receiver();
+    other.behave(way);
+    const receipt = await sink(other.url, { id: "id" }, { timeoutMs: 500 }).deliver(delivery(KEY), KEY, never);
+    expect(receipt).toEqual({ status: 200, id: null, body: expect.stringMatching(/^(\{|\.+)$/) });
+  });
+
+  test("a redirect is not followed, and is told by origin", async () => {
     const other = await receiver();
     other.behave("answers 301");
     const fault = await thrownBy(sink(other.url).deliver(delivery(KEY), KEY, never));
-    const leads = "answered 301 and leads to https://elsewhere.example/login; redirects are not followed";
-    expect(fault).toMatchObject({ message: `sink erp: POST http://127.0.0.1:${other.port}/invoices ${leads}` });
+    const leads = "answered 301 and leads to https://elsewhere.example; redirects are not followed";
+    expect(fault).toMatchObject({ message: `sink erp: POST http://127.0.0.1:${other.port} ${leads}` });
     expect(JSON.stringify(fault)).not.toContain(LOCATION_SECRET);
     other.behave("answers 302 to nowhere");
     expect(await thrownBy(sink(other.url).deliver(delivery(KEY), KEY, never))).toMatchObject({
@@ -185,6 +235,52 @@ describe("an answer", () => {
       expect(JSON.stringify(receipt)).not.toContain(Buffer.from("ap:pass-that").toString("base64").slice(0, 12));
       expect(receipt.id).toMatch(/ \*\*\*$/);
     }
+  });
+});
+
+describe("a URL that is a secret", () => {
+  const TEAM = "T0-team-that-nobody-may-see";
+  const CODE = "code+that/nobody may see";
+  const secretUrl = (port: number) =>
+    `http://127.0.0.1:${port}/services/${TEAM}?v=1&code=${encodeURIComponent(CODE)}&long=code-nobody-may-see&longer=code-nobody-may-see-either`;
+
+  test("is in no receipt, as it is written or as it is read; words and short values stay", async () => {
+    const said = (path: string) => {
+      const query = Object.fromEntries(new URL(path, "http://x").searchParams);
+      return JSON.stringify({ id: `INV-1/${query.code}`, path, query });
+    };
+    const other = await receiver({ answer: ({ path }) => ({ body: said(path) }) });
+    const receipt = await sink(secretUrl(other.port), { id: "id" }).deliver(delivery(KEY), KEY, never);
+    expect(receipt.id).toBe("INV-1/***");
+    expect(receipt.body).toContain('"path":"/services/***?v=1&code=***&long=***&longer=***"');
+    expect(JSON.stringify(receipt)).not.toMatch(/nobody|either/);
+  });
+
+  test("is not in the end of an answer that broke off in the middle of it", async () => {
+    const other = await startScriptedHttp((_, response) => {
+      const begun = `{"path":"/services/${TEAM.slice(0, -1)}`;
+      response.writeHead(200, { "content-length": "1000" }).write(begun, () => response.destroy());
+    });
+    onTestFinished(other.stop);
+    const receipt = await sink(`${other.url}/services/${TEAM}`).deliver(delivery(KEY), KEY, never);
+    expect(receipt.body).toBe('{"path":"/services/***');
+  });
+
+  test("is in no fault and in no destination", async () => {
+    const other = await receiver();
+    const origin = `http://127.0.0.1:${other.port}`;
+    expect(sink(secretUrl(other.port)).destination(delivery(KEY))).toBe(`POST ${origin}`);
+    for (const way of ["answers 422", "answers 410", "answers 429", "answers 500", "takes it and hangs up"] as const) {
+      const client = sink(secretUrl(other.port));
+      other.behave(way);
+      for (const _ of [1, 2]) {
+        const fault = await thrownBy(client.deliver(delivery(KEY), KEY, never));
+        expect(String(fault)).toContain(`POST ${origin}`);
+        expect(JSON.stringify([String(fault), fault])).not.toMatch(/services|nobody/);
+      }
+    }
+    const back = await receiver({ answer: () => ({ status: 307, body: "" }) });
+    expect(String(await thrownBy(sink(secretUrl(back.port)).deliver(delivery(KEY), KEY, never)))).not.toMatch(/services|nobody/);
   });
 });
 
@@ -288,10 +384,10 @@ describe("a sink that cannot work is refused at once, without telling a secret",
   });
 });
 
-test("where a delivery goes is said without query and secrets; knocking connects and sends nothing", async () => {
+test("where a delivery goes is said without path, query and secrets; knocking connects and sends nothing", async () => {
   const other = await receiver();
   const client = sink(other.url, { auth: { bearer: TOKEN } });
-  expect(client.destination(delivery(KEY))).toBe(`POST http://127.0.0.1:${other.port}/invoices`);
+  expect(client.destination(delivery(KEY))).toBe(`POST http://127.0.0.1:${other.port}`);
   expect((await client.probe(never)).said).toContain(`http://127.0.0.1:${other.port} can be reached`);
   expect(other.connections()).toBe(1);
   expect(other.asked).toEqual([]);

@@ -13,7 +13,7 @@ describe("Authentication-Results", () => {
       `MX.Example.COM (our (own) mx) 1; DMARC (p=none) = Pass (ok) Header.From=Seilerei.EXAMPLE`,
     ],
     ["the method has a version", `${MX}; dmarc/1=pass header.from=seilerei.example`],
-    ["the server's name is quoted", `"${MX}"; dmarc=pass`],
+    ["the server's name is quoted", `"${MX}"; dmarc=pass header.from=seilerei.example`],
     ["DKIM of the domain", `${MX}; dkim=pass reason="good; really" header.d=seilerei.example header.b="a=b;c"`],
     ["DKIM of the domain above", `${MX}; dkim=fail header.d=x.example; dkim=pass header.d=seilerei.example header.s=s1`],
     [
@@ -34,6 +34,8 @@ describe("Authentication-Results", () => {
     ["only the server's name", MX],
     ["DMARC failed", `${MX}; dmarc=fail header.from=seilerei.example`],
     ["DMARC failed, although a signature is good", `${MX}; dkim=pass header.d=seilerei.example; dmarc=fail header.from=seilerei.example`],
+    ["DMARC without saying of which domain", `${MX}; dmarc=pass (p=REJECT)`],
+    ["DMARC of the domain of the envelope", `${MX}; dmarc=pass smtp.mailfrom=seilerei.example`],
     ["DMARC of another domain", `${MX}; dmarc=pass header.from=evil.example`],
     ["only SPF", `${MX}; spf=pass smtp.mailfrom=seilerei.example`],
     ["DKIM of another domain", `${MX}; dkim=pass header.d=evil.example`],

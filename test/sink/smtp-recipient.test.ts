@@ -1,11 +1,14 @@
 /** Who is answered: people who may have an answer, and never a machine, a list, or ourselves (RFC 3834). */
 import { describe, expect, test } from "vitest";
 import { NO_FACTS } from "../../src/message/facts.ts";
+import { messageIdOf } from "../../src/message/identity.ts";
 import type { Facts } from "../../src/message/message.ts";
 import { mailboxOf, type Recipients, recipientOf } from "../../src/sink/smtp-recipient.ts";
 import { hostile } from "./hostile.ts";
 
-const OURS = "<0123456789012345678901234567890123456789.billhook@example.com>";
+const OURS = messageIdOf("a key", "example.com");
+/** Of another sink, or of another billhook: we know neither its address nor its domain. */
+const ANOTHERS = messageIdOf("another key", "elsewhere.example");
 const person: Facts = { ...NO_FACTS, messageId: "<1@seilerei.example>", from: [{ name: "Anna", address: "Anna@Seilerei.example" }] };
 const options: Recipients = {
   to: "sender",
@@ -15,7 +18,7 @@ const options: Recipients = {
 };
 
 const decide = (facts: Partial<Facts>, changed: Partial<Recipients> = {}) =>
-  recipientOf({ ...person, ...facts }, { ...options, ...changed }, (id) => id === OURS);
+  recipientOf({ ...person, ...facts }, { ...options, ...changed });
 const at = (address: string) => [{ name: "", address }];
 
 describe("an answer to the sender", () => {
@@ -49,6 +52,7 @@ describe("an answer to the sender", () => {
     ["our own address", { from: at("Invoices@Example.com") }, "our own"],
     ["a watched mailbox", { from: at("ap@example.com") }, "our own"],
     ["our own Message-ID under another address", { messageId: OURS }, "our own"],
+    ["the Message-ID of another billhook", { messageId: ANOTHERS }, "our own"],
     ["an answer that would come back to us", { replyTo: at("AP@example.com") }, "come back"],
     ["nobody", { from: [] }, "one address"],
     ["two senders", { from: [...at("a@seilerei.example"), ...at("b@seilerei.example")] }, "one address"],
@@ -106,6 +110,8 @@ describe("a mail to fixed addresses", () => {
 
   test.each<readonly [string, Partial<Facts>]>([
     ["our own mail", { messageId: OURS, autoSubmitted: "auto-generated" }],
+    ["another billhook's notice", { messageId: ANOTHERS, autoSubmitted: "auto-generated", from: at("b@elsewhere.example") }],
+    ["a machine's answer to another billhook's notice", { autoSubmitted: "auto-replied", references: [ANOTHERS] }],
     ["our own mail with another Message-ID", { from: at("invoices@example.com"), autoSubmitted: "auto-replied" }],
     ["a bounce", { returnPath: "" }],
     ["a report", { contentType: "multipart/report" }],

@@ -1,11 +1,14 @@
 /** The smtp sink against a submission server: how it logs in, what it does when that fails, and how many answers it gives. */
 import { setImmediate } from "node:timers/promises";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { type Clock, systemClock } from "../../src/base/clock.ts";
 import { Fault } from "../../src/base/errors.ts";
 import type { Facts } from "../../src/message/message.ts";
 import type { Delivery, Sink } from "../../src/sink/sink.ts";
 import type { SmtpSinkOptions } from "../../src/sink/smtp.ts";
+import { createLimit } from "../../src/sink/smtp-limit.ts";
 import { json, startScriptedHttp } from "../servers/scripted-http.ts";
 import { type SmtpServer, type SmtpServerOptions, startSmtp } from "../servers/smtp.ts";
 import { delivery, MESSAGE, piece } from "./deliveries.ts";
@@ -257,6 +260,7 @@ describe("answers to one address", () => {
     };
     return { ...systemClock, now: () => new Date(now), move };
   }
+  const isNever = () => false;
   const over = { skipped: "3 answers have gone to this address within an hour" };
 
   test("what is over the limit is skipped, not sent later; after an hour the next ones are sent", async () => {
@@ -303,6 +307,31 @@ describe("answers to one address", () => {
     server.answer("dot", null);
     expect(await send(sink, 1)).toHaveProperty("skipped");
     expect(await send(sink, 2)).toHaveProperty("messageId");
+  });
+
+  test("an address that is never written to again is forgotten after an hour", async () => {
+    setFlagsFromString("--expose-gc");
+    const collect = runInNewContext("gc") as () => void;
+    const clock = clockAt("2026-03-02T12:00:00Z");
+    const given: WeakRef<Date>[] = [];
+    const now = () => {
+      const date = clock.now();
+      given.push(new WeakRef(date));
+      return date;
+    };
+    const within = createLimit({ perHour: 1, sentTo: async () => 0 }, "reply", { ...clock, now });
+    const send = (n: number) => within(`${n}@seilerei.example`, keyOf(n), async () => n, isNever);
+    for (let n = 0; n < 1_000; n += 1) await send(n);
+    collect();
+    const remembered = () => given.filter((date) => date.deref() !== undefined).length;
+    expect(remembered()).toBeGreaterThan(999);
+    clock.move(3_600_001);
+    await send(1_000);
+    await setImmediate();
+    collect();
+    expect(remembered()).toBeLessThan(10);
+    expect(await send(1_000)).toBe(1_000);
+    expect(await within("1000@seilerei.example", keyOf(1), async () => 1, isNever)).toBeNull();
   });
 
   test("aborted while it waits for its turn, it ends at once", async () => {

@@ -70,7 +70,7 @@ describe.skipIf(missing !== null)(`connecting to Dovecot ${missing ?? ""}`, () =
 
   test("a watch in trouble says so once, settles nothing, and does not ask again when poked after a wrong password", async () => {
     const proxy = await startProxy(dovecot);
-    const { log, lines } = listening();
+    const { log, lines, heard } = listening();
     const options = optionsFor(
       { ...dovecot, port: proxy.port },
       {
@@ -79,18 +79,14 @@ describe.skipIf(missing !== null)(`connecting to Dovecot ${missing ?? ""}`, () =
       },
     );
     // Back-offs last until the test is over.
-    const waits: (() => void)[] = [];
-    const pausing = Promise.withResolvers<void>();
     const sleep = (_: number, signal?: AbortSignal) =>
       new Promise<void>((resolve) => {
-        waits.push(resolve);
         signal?.addEventListener("abort", () => resolve(), { once: true });
-        pausing.resolve();
       });
     const source = createImapSource(options, { clock: { ...fastClock, sleep }, log });
     const watcher = watch(source);
     const ended = watcher.sight().catch(() => "ended");
-    await pausing.promise;
+    await heard("mailbox.trouble");
     expect(source.freshness().trouble?.code).toBe("imap.login");
     for (let poke = 0; poke < 5; poke++) source.sweep();
     const origin = { mailbox: "invoices", uidValidity: "1", uid: 1 };

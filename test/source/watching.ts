@@ -24,9 +24,27 @@ export function optionsFor(server: Pick<ImapServer, "host" | "port" | "user" | "
 
 export type Line = { readonly level: string; readonly name: string; readonly fields: Fields };
 
-export function listening(): { readonly log: Logger; readonly lines: readonly Line[] } {
+/** `heard` resolves when a line of this name is written, from now on, unless it has been already. */
+export function listening(): {
+  readonly log: Logger;
+  readonly lines: readonly Line[];
+  readonly heard: (fits: string | ((line: Line) => boolean)) => Promise<Line>;
+} {
   const lines: Line[] = [];
-  return { lines, log: { event: (level, name, fields = {}) => void lines.push({ level, name, fields }) } };
+  const listeners = new Set<(line: Line) => void>();
+  const event: Logger["event"] = (level, name, fields = {}) => {
+    const line = { level, name, fields };
+    lines.push(line);
+    for (const listener of listeners) listener(line);
+  };
+  const heard = (what: string | ((line: Line) => boolean)) =>
+    new Promise<Line>((resolve) => {
+      const fits = typeof what === "string" ? (line: Line) => line.name === what : what;
+      const known = lines.find(fits);
+      if (known !== undefined) return resolve(known);
+      listeners.add((line) => fits(line) && resolve(line));
+    });
+  return { lines, log: { event }, heard };
 }
 
 export type Watcher = {
