@@ -83,8 +83,9 @@ async function remove(session: Session, uid: number, flags: ReadonlySet<string>,
   if (!(await session.client.messageDelete(`${uid}`, { uid: true }))) throw refused(session, door, "delete a message");
 }
 
-async function move(session: Session, uid: number, folder: string, flags: ReadonlySet<string>, door: Door): Promise<void> {
+async function move(session: Session, uid: number, written: string, flags: ReadonlySet<string>, door: Door): Promise<void> {
   const { client } = session;
+  const folder = inServersWords(session, written);
   const attempt = client.capabilities.has("MOVE")
     ? () => client.messageMove(`${uid}`, folder, { uid: true })
     : () => client.messageCopy(`${uid}`, folder, { uid: true });
@@ -93,16 +94,27 @@ async function move(session: Session, uid: number, folder: string, flags: Readon
   if (copying && flags.has("\\Deleted")) return remove(session, uid, flags, door);
   if (!(await attempt())) {
     session.check();
-    await client.mailboxCreate(folder).catch(() => {});
-    if (!(await attempt())) throw refused(session, door, `move a message to ${folder}`);
+    const why = await client.mailboxCreate(folder).then(() => null, serverSaid);
+    if (!(await attempt())) throw refused(session, door, `move a message to ${folder}`, why);
   }
   if (copying) await remove(session, uid, flags, door);
 }
 
+/** `A/B` is how an owner writes a folder in a folder; Maildir++ and others separate them by a full stop (RFC 9051 section 5.1.1). */
+function inServersWords({ client }: Session, folder: string): string {
+  const delimiter = client.mailbox ? client.mailbox.delimiter : null;
+  return typeof delimiter === "string" && delimiter !== "" ? folder.replaceAll("/", delimiter) : folder;
+}
+
+function serverSaid(thrown: unknown): string | null {
+  const { responseText } = thrown as { readonly responseText?: unknown };
+  return typeof responseText === "string" ? responseText.slice(0, 200) : null;
+}
+
 /** imapflow answers false for a refusal and for a lost connection alike. */
-function refused(session: Session, door: Door, what: string): Fault {
+function refused(session: Session, door: Door, what: string, why: string | null = null): Fault {
   session.check();
-  return new Fault("imap.refused", `${door.host} refused to ${what} in folder ${door.folder}.`, {
+  return new Fault("imap.refused", `${door.host} refused to ${what} in folder ${door.folder}${why === null ? "" : `: ${why}`}.`, {
     advice: "Check the rights of the account on this folder and on the target.",
   });
 }

@@ -188,6 +188,14 @@ for (const { what, skipped, start, keepsBareLf } of servers) {
       });
     }
 
+    test("settle by a move to a folder in a folder, written with a slash, whatever the server separates them by", async () => {
+      const made = await source({ afterwards: { done: { is: "move", folder: "Moved/There" }, failed: { is: "none" } } }, 1);
+      const { origin } = (await watching(made).arrival()).sight.arrival;
+      expect(await made.settle(origin, "done", new AbortController().signal)).toBe("told");
+      const moved = await Promise.all(["Moved.There", "Moved/There"].map((name) => look(server, name).catch(() => null)));
+      expect(moved.filter((found) => found !== null && found.length > 0)).toEqual([[expect.objectContaining({ flags: [] })]]);
+    });
+
     test("settle while idling and while a sweep runs, many at once", async () => {
       const made = await source({ afterwards: { done: { is: "seen" }, failed: { is: "flag" } } }, 8);
       const watcher = watching(made);

@@ -55,8 +55,8 @@ function lineAmongRows(name: string, extra: (line: string) => string, tells: rea
   };
 }
 
-/** A FETCH of bodies that names UID 2 is refused, so often. */
-function refusing(name: string, times: number, more: Partial<Scripted> = {}): Scripted {
+/** A FETCH of bodies that names UID 2 is answered like this, so often. */
+function refusing(name: string, times: number, more: Partial<Scripted> = {}, text = "NO That message is damaged"): Scripted {
   return {
     name,
     tells: [],
@@ -68,7 +68,7 @@ function refusing(name: string, times: number, more: Partial<Scripted> = {}): Sc
           if (!names(line, 2) || ++asked > times) return line;
           strike();
           if (asked === 1 && more.unreadable === 1) stage().forget(stage().sent()[1] ?? "");
-          return answer("NO That message is damaged")(wire, line);
+          return answer(text)(wire, line);
         },
         () => true,
       );
