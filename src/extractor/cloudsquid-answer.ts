@@ -47,7 +47,8 @@ function parsed(call: string, response: HttpResponse): Judged {
   // Without the text: it can be anything.
   const type = shortText(response.headers["content-type"], 60) ?? "no type";
   const came = `${response.status} with ${response.bytes.length} bytes of ${type}`;
-  return { is: "unclear", fault: new Fault("cloudsquid.unexpected", `${call} was answered ${came}, expected a JSON object`) };
+  const message = `${call} was answered ${came}, expected a JSON object, neither nested too deep nor of too many values`;
+  return { is: "unclear", fault: new Fault("cloudsquid.unexpected", message) };
 }
 
 /** The fault for an answer that is JSON and not what was asked for; an error in it is told. */

@@ -4,7 +4,7 @@ import { Fault } from "../base/errors.ts";
 import type { Http, HttpBody, HttpRequest, HttpResponse } from "../http/http.ts";
 import { type Judged, judge, type Row, readRow, unexpected } from "./cloudsquid-answer.ts";
 import type { Buying } from "./extractor.ts";
-import { idOf, type JsonObject, object } from "./json.ts";
+import { idOf, type JsonObject, LONGEST_ANSWER, object } from "./json.ts";
 
 export type CallOptions = {
   readonly name: string;
@@ -54,8 +54,8 @@ const READ: Kind = { category: "read", maxResponseBytes: 1 * MB };
 const WRITE: Kind = { category: "write", maxResponseBytes: 1 * MB };
 const START: Kind = { category: "run", maxResponseBytes: 1 * MB };
 /** These are answered with a DataRow. */
-const POLL: Kind = { category: "read", maxResponseBytes: 8 * MB };
-const EXTRACT: Kind = { category: "run", maxResponseBytes: 8 * MB };
+const POLL: Kind = { category: "read", maxResponseBytes: LONGEST_ANSWER };
+const EXTRACT: Kind = { category: "run", maxResponseBytes: LONGEST_ANSWER };
 
 export function createCalls(options: CallOptions, { clock, http }: { readonly clock: Clock; readonly http: Http }): Calls {
   const api = options.url.replace(/\/+$/, "");

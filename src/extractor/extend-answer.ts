@@ -40,7 +40,7 @@ function parsed(call: string, response: HttpResponse): Judged {
   const json = parsedObject(response.text());
   if (json !== null) return { is: "answer", json };
   const type = shortText(response.headers["content-type"], 60) ?? "no type";
-  const message = `${call} was answered ${response.status} with ${type}, expected a JSON object, not nested too deep`;
+  const message = `${call} was answered ${response.status} with ${type}, expected a JSON object, neither nested too deep nor of too many values`;
   return { is: "unclear", withError: false, fault: new Fault("extend.unexpected", message) };
 }
 

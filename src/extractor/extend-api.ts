@@ -6,7 +6,7 @@ import { type Judged, judge, unexpected } from "./extend-answer.ts";
 import { fileForm, type NamedFile } from "./extend-files.ts";
 import { idIfOurs } from "./extend-run.ts";
 import type { Buying } from "./extractor.ts";
-import { type JsonObject, object } from "./json.ts";
+import { type JsonObject, LONGEST_ANSWER, object } from "./json.ts";
 
 export type ApiOptions = {
   readonly name: string;
@@ -37,9 +37,8 @@ export type Found = { readonly is: "found"; readonly runs: readonly string[]; re
 /** `category`: the rate limit it falls under. GUESS: that an upload falls under WRITE. */
 type Sent = { readonly body: HttpBody; readonly type: string; readonly category: "write" | "run" };
 
-/** The longest answers: to what makes or changes something, and to what gives a run with all it found, or a page of runs. */
+/** The longest answer to what makes or changes something. */
 const SHORT_BYTES = 1_000_000;
-const LONG_BYTES = 8_000_000;
 
 const PAGE = 100;
 const MOST_PAGES = 50;
@@ -61,7 +60,7 @@ export function createApi(options: ApiOptions, deps: { readonly clock: Clock; re
         method,
         url: `${base}${path}`,
         headers,
-        maxResponseBytes: method === "GET" || path === "/extract" ? LONG_BYTES : SHORT_BYTES,
+        maxResponseBytes: method === "GET" || path === "/extract" ? LONGEST_ANSWER : SHORT_BYTES,
         ...(sent ? { body: sent.body, category: sent.category } : {}),
         ...(buying ? { beforeSend: buying } : {}),
       },

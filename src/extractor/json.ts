@@ -10,8 +10,11 @@ export function object(value: unknown): JsonObject {
 /** No answer of a service is nested this deep; writing one down again that is far deeper would exhaust the stack. */
 const DEEPEST = 200;
 
-/** Nor holds this many values. Read, one of them takes up to some 110 bytes, however few it was written in. */
-const MOST_VALUES = 200_000;
+/** Nor holds more values, each of which takes up to some 110 bytes once it is read, however few it was written in. */
+const MOST_VALUES = 100_000;
+
+/** Bytes of the longest answer, which gives a run with all it found. With `MOST_VALUES` eight of them are in hand at once in a heap of 256 MB. */
+export const LONGEST_ANSWER = 4_000_000;
 
 /** The text as a JSON object or array; null when it is anything else, nested too deep, or of too many values. */
 export function parsedObject(text: string): JsonObject | null {

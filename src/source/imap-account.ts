@@ -25,8 +25,8 @@ export type SharedAccount = {
   readonly fault: (thrown: unknown, folder: string) => Fault;
   /** A folder was looked through: the next failure is the first of its row. */
   readonly well: () => void;
-  /** The connection is given up, so that the next one begins afresh. */
-  readonly drop: (why: string) => void;
+  /** The connection is given up, so that the next one begins afresh; unless another folder may be doing well on it. */
+  readonly giveUp: (why: string) => void;
   /** Resolves when no back-off is under way. */
   readonly ready: (signal: AbortSignal) => Promise<void>;
   /** Ends the back-off under way, unless the server asked for it or refused the login. */
@@ -180,22 +180,24 @@ export function shareAccount(account: Account, clock: Clock, pause: () => number
 
   /** Keeps a connection that nobody uses: IDLE where everybody rests, and a sign of life asked for now and then in any case. */
   async function attend(connection: Connection): Promise<void> {
-    while (connection.alive()) {
+    for (let isQuiet = false; connection.alive(); ) {
       nudge = Promise.withResolvers();
-      await inTurn(() => idle(connection));
+      const patient = isQuiet;
+      await inTurn(() => idle(connection, patient));
       const [mine, before] = [idling, uses];
       const heard = Promise.race([nudge.promise, ...(mine === null ? [] : [mine])]);
-      if (!(await within(clock, account.idleMs, heard))) await inTurn(connection.prove);
+      isQuiet = !(await within(clock, account.idleMs, heard));
+      if (isQuiet) await inTurn(connection.prove);
       else if (mine !== null && idling === null && uses === before) await within(clock, IDLE_AGAIN_MS, nudge.promise);
     }
     connection.client.close();
   }
 
-  /** Begins an IDLE, unless somebody is at work or has to look first. */
-  async function idle(connection: Connection): Promise<void> {
+  /** Begins an IDLE, unless somebody has to look first, or is at work: not with a consumer that has held a sight for long. */
+  async function idle(connection: Connection, isQuiet: boolean): Promise<void> {
     const all = [...places];
     const first = all.find((place) => place.state === "resting");
-    if (idling !== null || first === undefined || all.some((place) => place.state === "working")) return;
+    if (idling !== null || first === undefined || (!isQuiet && all.some((place) => place.state === "working"))) return;
     const session = await opened(connection, first.folder, false).catch(() => null);
     // Mail that came while another folder was open was not told, and why a folder cannot be opened is told to who looks.
     if (session === null || session !== first.seen) return wake(first);
@@ -257,7 +259,9 @@ export function shareAccount(account: Account, clock: Clock, pause: () => number
     well: () => {
       failures = 0;
     },
-    drop: (why) => open?.drop(why),
+    giveUp: (why) => {
+      if ([...places].every((place) => place.state === "away")) open?.drop(why);
+    },
     ready: async (signal) => {
       const stop = Promise.withResolvers<void>();
       const abort = () => stop.resolve();

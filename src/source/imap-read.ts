@@ -72,8 +72,13 @@ async function* endingWith(
   }
 }
 
+/** It was expunged, or its server keeps it back. */
+export function gone(uid: number, folder: string): Fault {
+  return new Fault("imap.gone", `Message UID ${uid} of ${folder} disappeared while it was read.`);
+}
+
 /** RFC822.SIZE, 0 where the server does not say; null when there is no such message. */
-async function sizeOf(session: Session, uid: number): Promise<number | null> {
+export async function sizeOf(session: Session, uid: number): Promise<number | null> {
   let size: number | null = null;
   for await (const row of rows(session, `${uid}`, { uid: true, size: true })) if (row.uid === uid) size = row.size ?? size ?? 0;
   return size;
@@ -103,7 +108,7 @@ export async function* piecesFrom(
   const most = message.size === 0 ? Number.MAX_SAFE_INTEGER : message.size * 2 + reach.wholeBytes;
   let read = 0;
   for (let piece: Uint8Array | null = first; ; ) {
-    if (piece === null) throw new Fault("imap.gone", `Message UID ${message.uid} of ${reach.folder} disappeared while it was read.`);
+    if (piece === null) throw gone(message.uid, reach.folder);
     if (piece.length > 0) yield piece;
     read += piece.length;
     if (piece.length !== reach.wholeBytes) return;

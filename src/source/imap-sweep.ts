@@ -4,7 +4,7 @@ import { Fault, permanent } from "../base/errors.ts";
 import type { Session } from "./imap-connect.ts";
 import { isPassing, isRefusal } from "./imap-faults.ts";
 import { type Listed, listed } from "./imap-list.ts";
-import { fetchPiece, type Lend, piecesFrom, type Reach, rows, tooLarge } from "./imap-read.ts";
+import { fetchPiece, gone, type Lend, piecesFrom, type Reach, rows, sizeOf, tooLarge } from "./imap-read.ts";
 import type { Cursor, Origin, Sight } from "./source.ts";
 
 /** What one watcher remembers from sweep to sweep, connection to connection. */
@@ -77,13 +77,15 @@ async function* readOne(
     const size = whole?.length ?? message.size;
     if (limits.maxBytes !== null && size > limits.maxBytes) throw tooLarge(uid, size, limits.folder, limits.maxBytes);
     const first = whole ?? (await lend((session) => fetchPiece(session, uid, 0, limits.wholeBytes)));
-    if (first === null) return;
+    if (first === null) throw gone(uid, limits.folder);
     const pieces = whole === null ? piecesFrom(lend, message, first, limits) : once(whole);
     yield { is: "arrival", arrival: { origin, receivedAt, bytes: told(pieces, limits, body) }, cursor };
     if (body.failure !== null) throw body.failure;
     reading.strikes.delete(uid);
-  } catch (thrown) {
-    if (thrown instanceof Fault && thrown.code === "imap.gone") return;
+  } catch (caught) {
+    const isGone = caught instanceof Fault && caught.code === "imap.gone";
+    if (isGone && (await lend((session) => sizeOf(session, uid))) === null) return;
+    const thrown = isGone ? new Fault("imap.refused", "The server lists the message and sends nothing of it.") : caught;
     reading.strikes.set(uid, strikes + 1);
     const fault = givenUp(thrown, uid, others, body.failure !== null, limits);
     if (fault === null) throw thrown;

@@ -144,9 +144,9 @@ export function createImapSource(options: ImapOptions, { clock, log, accounts = 
           if (stop.aborted) return;
           const fault = account.fault(thrown, folder);
           tellState(fault);
-          // A refusal may be about the state of the connection (Exchange: "authenticated but not connected").
-          if (/^imap\.(refused|folder)$/.test(fault.code)) account.drop(`given up after: ${fault.message}`);
           seat.away();
+          // A refusal may be about the state of the connection (Exchange: "authenticated but not connected").
+          if (/^imap\.(refused|folder)$/.test(fault.code)) account.giveUp(`given up after: ${fault.message}`);
           await pause(failures++, fault, stop);
         }
       }

@@ -196,8 +196,16 @@ export function readsOn(db: Kysely<Tables>): Reads {
       return row === undefined ? null : documentOf(row);
     },
     result: async (document) => {
-      const row = await db.selectFrom("result").selectAll().where("document", "=", document).executeTakeFirst();
+      const row = await db
+        .selectFrom("result")
+        .select(["document", "service", "run_id", "data", "credits", "reasoning", "review"])
+        .where("document", "=", document)
+        .executeTakeFirst();
       return row === undefined ? null : resultOf(row);
+    },
+    raw: async (document) => {
+      const row = await db.selectFrom("result").select("raw").where("document", "=", document).executeTakeFirst();
+      return row === undefined ? null : JSON.parse(row.raw);
     },
     receipts: async (message) =>
       (await db.selectFrom("receipt").selectAll().where("message", "=", message).orderBy("key").execute()).map(receiptOf),

@@ -219,9 +219,9 @@ export function documentOf(row: Row<Tables["document"]>): DocumentRecord {
   };
 }
 
-export function resultOf(row: Row<Tables["result"]>): ResultRecord {
+export function resultOf(row: Omit<Row<Tables["result"]>, "raw" | "at">): Omit<ResultRecord, "raw"> {
   const { document, service, credits, reasoning } = row;
-  return { document, service, runId: row.run_id, data: json(row.data), credits, reasoning, review: json(row.review), raw: json(row.raw) };
+  return { document, service, runId: row.run_id, data: json(row.data), credits, reasoning, review: json(row.review) };
 }
 
 export function runOf(row: Row<Tables["run"]>): RunRecord {

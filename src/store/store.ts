@@ -200,7 +200,10 @@ export type Ledger = {
   readonly parts: (message: string) => Promise<readonly Part[]>;
   readonly documents: (message: string) => Promise<readonly DocumentRecord[]>;
   readonly document: (id: string) => Promise<DocumentRecord | null>;
-  readonly result: (document: string) => Promise<ResultRecord | null>;
+  /** Without `raw`, which nothing that goes on needs. */
+  readonly result: (document: string) => Promise<Omit<ResultRecord, "raw"> | null>;
+  /** The service's whole answer, for the record. */
+  readonly raw: (document: string) => Promise<unknown>;
   readonly receipts: (message: string) => Promise<readonly ReceiptRecord[]>;
   /** How many receipts of this sink since then say that it was sent `to` this address. */
   readonly sentTo: (sink: string, to: string, since: Date) => Promise<number>;

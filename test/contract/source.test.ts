@@ -188,14 +188,6 @@ for (const { what, skipped, start, keepsBareLf } of servers) {
       });
     }
 
-    test("settle by a move to a folder in a folder, written with a slash, whatever the server separates them by", async () => {
-      const made = await source({ afterwards: { done: { is: "move", folder: "Moved/There" }, failed: { is: "none" } } }, 1);
-      const { origin } = (await watching(made).arrival()).sight.arrival;
-      expect(await made.settle(origin, "done", new AbortController().signal)).toBe("told");
-      const moved = await Promise.all(["Moved.There", "Moved/There"].map((name) => look(server, name).catch(() => null)));
-      expect(moved.filter((found) => found !== null && found.length > 0)).toEqual([[expect.objectContaining({ flags: [] })]]);
-    });
-
     test("settle while idling and while a sweep runs, many at once", async () => {
       const made = await source({ afterwards: { done: { is: "seen" }, failed: { is: "flag" } } }, 8);
       const watcher = watching(made);
@@ -264,6 +256,21 @@ for (const { what, skipped, start, keepsBareLf } of servers) {
       })();
       await done;
       expect(swept).toBe(1);
+    });
+
+    test("a survey counts what reading would bring, and leaves no trace", async () => {
+      const made = await source({ maxBytes: 50_000 });
+      const signal = new AbortController().signal;
+      expect(await made.survey(null, signal)).toEqual({ messages: 0, bytes: 0 });
+      for (const day of ["2026-02-27", "2026-03-02", "2026-04-01"]) {
+        await server.append(folder, mail(day), { receivedAt: new Date(`${day}T12:00:00Z`) });
+      }
+      await server.append(folder, `Subject: too large\r\n\r\n${"x".repeat(60_000)}`);
+      const each = mail("2026-02-27").length;
+      expect(await made.survey(null, signal)).toEqual({ messages: 3, bytes: 3 * each });
+      expect(await made.survey("2026-03-01T00:00:00.000Z", signal)).toEqual({ messages: 2, bytes: 2 * each });
+      await expect(made.survey(null, AbortSignal.abort())).rejects.toMatchObject({ code: "imap.stopped" });
+      expect((await look(server, folder))?.every((one) => one.flags.length === 0)).toBe(true);
     });
 
     test("probe says what it found", async () => {

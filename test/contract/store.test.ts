@@ -168,13 +168,16 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
       "done: results and receipts are there as they were given",
       withLedger(async (ledger) => {
         await work(ledger, "a", 11);
-        expect(await ledger.result(`${id("a")}.1`)).toMatchObject({
+        expect(await ledger.result(`${id("a")}.1`)).toEqual({
           document: `${id("a")}.1`,
           service: "cloudsquid",
           runId: "run",
           data: { total: "119.00" },
-          raw: { status: "done" },
+          credits: null,
+          reasoning: null,
+          review: null,
         });
+        expect(await ledger.raw(`${id("a")}.1`)).toEqual({ status: "done" });
         expect(await ledger.receipts(id("a"))).toEqual([
           { key: `${id("a")}.1.files`, document: `${id("a")}.1`, sink: "files", receipt: { path: "/out/a.json", bytes: 12 } },
         ]);
@@ -661,6 +664,7 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
         expect(await ledger.message("x")).toBeNull();
         expect(await ledger.document("x")).toBeNull();
         expect(await ledger.result("x")).toBeNull();
+        expect(await ledger.raw("x")).toBeNull();
         expect(await ledger.arrival("x")).toBeNull();
         expect(await ledger.arrival("99")).toBeNull();
         expect(await ledger.tasks("x")).toEqual([]);

@@ -293,8 +293,8 @@ describe("an answer is read up to a length that fits the call", () => {
   test.each([
     ["upload", null, MB, {}],
     ["run", { step: "uploaded", rowId: "row-1", lost: 0 }, MB, {}],
-    ["poll", running(), 8 * MB, {}],
-    ["sync", null, 8 * MB, sync],
+    ["poll", running(), 4_000_000, {}],
+    ["sync", null, 4_000_000, sync],
     ["projects", { step: "upload", lost: 1 }, MB, {}],
     ["store", null, MB, { encoding: "uri", maxBytes: 1_000_000 }],
     ["signed URL", { step: "stored", lost: 0 }, MB, { encoding: "uri" }],

@@ -5,7 +5,7 @@ import type { Source } from "../../src/source/source.ts";
 import { type Dovecot, requireDovecot, startDovecot } from "../servers/dovecot.ts";
 import { type Hoodiecrow, startHoodiecrow } from "../servers/hoodiecrow.ts";
 import { startProxy, type TcpProxy } from "../servers/proxy.ts";
-import { drain, fastClock, type Line, listening, mail, optionsFor, type Watcher, watch } from "./watching.ts";
+import { asAnother, drain, fastClock, type Line, listening, mail, optionsFor, shortsInFull, type Watcher, watch } from "./watching.ts";
 
 const missing = requireDovecot();
 
@@ -15,6 +15,7 @@ describe.skipIf(missing !== null)(`watching Dovecot through a bad network ${miss
   let source: Source;
   let watcher: Watcher;
   let lines: readonly Line[];
+  let heard: ReturnType<typeof listening>["heard"];
   let folder = "";
   let folders = 0;
 
@@ -33,11 +34,11 @@ describe.skipIf(missing !== null)(`watching Dovecot through a bad network ${miss
     await proxy.stop();
   });
 
-  function begin(more: Partial<ImapOptions> = {}): void {
-    const heard = listening();
-    lines = heard.lines;
+  function begin(more: Partial<ImapOptions> = {}, clock = fastClock): void {
+    const listener = listening();
+    ({ lines, heard } = listener);
     const { host, port } = proxy;
-    source = createImapSource(optionsFor({ ...dovecot, host, port }, { folder, ...more }), { clock: fastClock, log: heard.log });
+    source = createImapSource(optionsFor({ ...dovecot, host, port }, { folder, ...more }), { clock, log: listener.log });
     watcher = watch(source);
   }
   const said = () => lines.map((line) => line.fields.fault ?? line.name);
@@ -86,6 +87,86 @@ describe.skipIf(missing !== null)(`watching Dovecot through a bad network ${miss
       expect(lines.find((line) => line.fields.fault === "imap.lost")?.fields.why).toContain("no answer to NOOP");
     });
   }
+
+  test("half-open in the middle of a body: its reader is told, the message is seen again", async () => {
+    await dovecot.append(folder, `Subject: large\r\n\r\n${"x\r\n".repeat(100_000)}`);
+    begin({ wholeBytes: 50_000, socketTimeoutMs: 400 });
+    const sight = await watcher.sight();
+    if (sight.is !== "arrival") throw new Error(sight.is);
+    proxy.freeze();
+    await expect(drain(sight.arrival.bytes)).rejects.toMatchObject({ code: "imap.lost" });
+    expect((await watcher.arrival()).raw.length).toBeGreaterThan(300_000);
+  });
+
+  test("half-open in IDLE before the server took it, and somebody wants to work: noticed too", async () => {
+    begin({ afterwards: { done: { is: "seen" }, failed: { is: "none" } }, socketTimeoutMs: 20_000 });
+    await dovecot.append(folder, mail("one"));
+    const idle = proxy.hears(/ IDLE/);
+    const { origin } = (await watcher.arrival()).sight.arrival;
+    await watcher.sweep();
+    const next = watcher.arrival();
+    await idle;
+    proxy.freeze();
+    const settling = source.settle(origin, "done", new AbortController().signal);
+    await expect(settling).rejects.toMatchObject({ code: "imap.lost" });
+    await dovecot.append(folder, mail("two"));
+    expect(await next).toMatchObject({ uid: 2 });
+  });
+
+  test("a sight held for longer than the connection may be silent does not cost the connection", async () => {
+    await dovecot.append(folder, `Subject: large\r\n\r\n${"x\r\n".repeat(100_000)}`);
+    begin({ wholeBytes: 50_000, idleMs: 200, socketTimeoutMs: 450 }, shortsInFull);
+    const sight = await watcher.sight();
+    if (sight.is !== "arrival") throw new Error(sight.is);
+    for (let signs = 0; signs < 6; signs++) await proxy.hears(/ NOOP/);
+    expect((await drain(sight.arrival.bytes)).length).toBeGreaterThan(300_000);
+    await watcher.sweep();
+    expect(proxy.accepted()).toBe(1);
+  });
+
+  test("the folder is deleted, and made again: said, and then it is read from its beginning", async () => {
+    await dovecot.append(folder, mail("one"));
+    begin();
+    await watcher.sweep();
+    const next = watcher.arrival();
+    await asAnother(dovecot, (client) => client.mailboxDelete(folder));
+    source.sweep();
+    const { why, advice } = (await heard((line) => line.fields.fault === "imap.folder")).fields;
+    expect(why).toContain(`Could not open folder ${folder}`);
+    expect(advice).toContain("no such folder");
+    await asAnother(dovecot, (client) => client.mailboxCreate(folder));
+    await dovecot.append(folder, mail("two"));
+    expect((await next).raw.toString()).toBe(mail("two"));
+    expect(source.freshness().trouble).toBeNull();
+  });
+
+  test("the folder is renamed: said, and read on when it has its name again", async () => {
+    await dovecot.append(folder, mail("one"));
+    begin();
+    await watcher.sweep();
+    const next = watcher.arrival();
+    await asAnother(dovecot, (client) => client.mailboxRename(folder, `${folder}Old`));
+    source.sweep();
+    await heard((line) => line.fields.fault === "imap.folder");
+    await dovecot.append(`${folder}Old`, mail("two"));
+    await asAnother(dovecot, (client) => client.mailboxRename(`${folder}Old`, folder));
+    expect((await next).raw.toString()).toBe(mail("two"));
+  });
+
+  test("another folder gets the name of the one that is watched: its mail is read", async () => {
+    await dovecot.append(folder, mail("one"));
+    begin();
+    await watcher.sweep();
+    const next = watcher.arrival();
+    await asAnother(dovecot, async (client) => {
+      await client.mailboxRename(folder, `${folder}Old`);
+      await client.mailboxCreate(folder);
+    });
+    await dovecot.append(folder, mail("two"));
+    source.sweep();
+    expect((await next).raw.toString()).toBe(mail("two"));
+    expect(lines.map((line) => line.name)).toContain("mailbox.renumbered");
+  });
 
   test("cut in the middle of a streamed body: its reader gets a temporary fault, and the message is seen again, whole", async () => {
     const raw = Buffer.from(`Subject: large\r\n\r\n${`${"x".repeat(76)}\r\n`.repeat(30_000)}`);

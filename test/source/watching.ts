@@ -14,6 +14,12 @@ export const fastClock: Clock = {
   sleep: (milliseconds, signal) => systemClock.sleep(milliseconds / 200, signal),
 };
 
+/** Only the long waits pass fast: beside the timers of imapflow, which know no other clock. */
+export const shortsInFull: Clock = {
+  ...fastClock,
+  sleep: (milliseconds, signal) => (milliseconds < 1_000 ? systemClock : fastClock).sleep(milliseconds, signal),
+};
+
 export function optionsFor(server: Pick<ImapServer, "host" | "port" | "user" | "password">, more: Partial<ImapOptions> = {}): ImapOptions {
   const { host, port, user, password } = server;
   // On the fast clock these are seconds: a busy machine is not a dead server.
@@ -94,30 +100,34 @@ export async function drain(bytes: AsyncIterable<Uint8Array>): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
+/** What another client does in the same account. */
+export async function asAnother<T>(
+  server: Pick<ImapServer, "host" | "port" | "user" | "password">,
+  work: (client: ImapFlow) => Promise<T>,
+): Promise<T> {
+  const { host, port, user, password } = server;
+  const client = new ImapFlow({ host, port, secure: false, doSTARTTLS: false, auth: { user, pass: password }, logger: false });
+  await client.connect();
+  try {
+    return await work(client);
+  } finally {
+    client.close();
+  }
+}
+
 /** UIDs and flags of a folder, as another client sees them; null when there is no such folder. */
-export async function look(
+export function look(
   server: ImapServer,
   folder: string,
 ): Promise<readonly { readonly uid: number; readonly flags: readonly string[] }[] | null> {
-  const client = new ImapFlow({
-    host: server.host,
-    port: server.port,
-    secure: false,
-    doSTARTTLS: false,
-    auth: { user: server.user, pass: server.password },
-    logger: false,
-  });
-  await client.connect();
-  try {
+  return asAnother(server, async (client) => {
     const listed = await client.list();
     if (!listed.some((one) => one.path === folder)) return null;
     const mailbox = await client.mailboxOpen(folder, { readOnly: true });
     if (mailbox.exists === 0) return [];
     const rows = await client.fetchAll("1:*", { uid: true, flags: true });
     return rows.map((row) => ({ uid: row.uid, flags: [...(row.flags ?? [])].filter((flag) => flag !== "\\Recent").sort() }));
-  } finally {
-    client.close();
-  }
+  });
 }
 
 /** A small message that says which one it is. */

@@ -142,6 +142,11 @@ export async function tell(ledger: Ledger): Promise<void> {
   await ledger.beat({ at: at(20).toISOString(), alive: true, pid: 4711, mailboxes: [] });
 }
 
+async function resultOf(ledger: Ledger, document: string) {
+  const result = await ledger.result(document);
+  return result === null ? null : { ...result, raw: await ledger.raw(document) };
+}
+
 /** All that it remembers. */
 export async function everything(ledger: Ledger): Promise<unknown> {
   const messages = await Promise.all(
@@ -152,7 +157,7 @@ export async function everything(ledger: Ledger): Promise<unknown> {
       arrivals: await ledger.arrivals(message.id),
       parts: await ledger.parts(message.id),
       documents: await ledger.documents(message.id),
-      result: await ledger.result(`${message.id}.1`),
+      result: await resultOf(ledger, `${message.id}.1`),
       receipts: await ledger.receipts(message.id),
       events: await ledger.events(message.id),
     })),
