@@ -36,7 +36,8 @@ export type SharedAccount = {
 };
 
 const LOGIN_EVERY_MS = 2_000;
-const BACKOFF_MS = { least: 2_000, most: 60_000 };
+/** Before jitter, which makes it up to half as long again. */
+const BACKOFF_MS = { first: 2_000, longest: 40_000, growth: 1.5 };
 /** Between two IDLEs that the server ended by itself. */
 const IDLE_AGAIN_MS = 1_000;
 /** How long a connection nobody watches is kept for whoever settles next. */
@@ -44,10 +45,9 @@ const LINGER_MS = 5_000;
 /** How long the work in hand may take at the end; the daemon has given it its time before. */
 const LEAVE_MS = 1_000;
 
-/** Jittered and growing with each failure in a row. */
+/** From 2 s to a minute, growing with each failure in a row, and not the same for all who fail at once. */
 export function backoffMs(failures: number, clock: Clock): number {
-  const most = Math.min(BACKOFF_MS.most, BACKOFF_MS.least * 2 ** (failures + 1));
-  return most * (0.5 + clock.random() / 2);
+  return Math.min(BACKOFF_MS.longest, BACKOFF_MS.first * BACKOFF_MS.growth ** failures) * (1 + clock.random() / 2);
 }
 
 /** Asking again must not turn a wrong password into a locked account, nor a throttle into a ban. */

@@ -6,7 +6,12 @@ import { campaign, expectHonest } from "./campaign.ts";
 const missing = requireDovecot();
 
 describe.skipIf(missing !== null)(`money at Cloudsquid${missing === null ? "" : ` - skipped: ${missing}`}`, () => {
-  it.each(["upload", "run", "poll"])("every way to fail at %s, killed between effects", { timeout: 300_000 }, async (call) => {
+  // Of nine, the fewest delivered: what is lost twice is given to a person.
+  it.each([
+    ["upload", 1],
+    ["run", 2],
+    ["poll", 7],
+  ])("every way to fail at %s, killed between effects", { timeout: 300_000 }, async (call, leastDelivered) => {
     const bills = await campaign({ service: "cloudsquid" }, call, async (stage, documents) => {
       const runs = new Map<string, number>();
       const token = (document: string) => `${document.slice(0, 16)}.eml`;
@@ -21,7 +26,7 @@ describe.skipIf(missing !== null)(`money at Cloudsquid${missing === null ? "" : 
       }
       return runs;
     });
-    expectHonest(bills, 1);
+    expectHonest(bills, leastDelivered);
     for (const { bought, possiblyTwice, ended } of bills) {
       expect(["delivered", "failed: cloudsquid.ambiguous"]).toContain(ended);
       expect(bought).toBeLessThanOrEqual(2);

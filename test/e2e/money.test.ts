@@ -163,7 +163,9 @@ describe.skipIf(missing !== null)(`money at Extend, at the command line${missing
       Array(2).fill(["waiting", ["limit.runs"]]),
     );
     expect(counts).toMatchObject({ open: 2, held: 0 });
-    expect((await command(at, "status")).text).toMatch(/waiting +[0-9a-f]{16} +extract: extend: limits\.runsPerHour of 2 is reached/);
+    expect((await command(at, "status")).text).toMatch(
+      /waiting +[0-9a-f]{16} +invoices UID \d+ +extract: extend: limits\.runsPerHour of 2 is reached/,
+    );
     expect((await at.written()).size).toBe(2);
   });
 
