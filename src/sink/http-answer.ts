@@ -50,7 +50,7 @@ export function answerFault({ status, headers }: Pick<HttpResponse, "status" | "
       status === 401
         ? (["http.unauthorized", "it does not know these credentials", "check auth and secrets"] as const)
         : (["http.gone", "it wants no more deliveries", "check the url"] as const);
-    const then = `${what}, then run \`billhook resume ${sink}\` and \`billhook retry\``;
+    const then = `${what}, then run \`billhook resume ${sink}\``;
     return new Fault(code, `${said}: ${why}`, { temporary: false, halts: true, advice: then });
   }
   const busy = [408, 425, 429, 503].includes(status);

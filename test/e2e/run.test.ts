@@ -84,7 +84,7 @@ describe.skipIf(missing !== null)(`billhook run against Dovecot and the sandbox$
     expect(await stage.start("status", "--alive").ended).toBe(0);
     const status = stage.start("status");
     expect(await status.ended).toBe(0);
-    expect(status.out.join("\n")).toMatch(/failed +[0-9a-f]{16} {2}extract: /);
+    expect(status.out.join("\n")).toMatch(/failed +[0-9a-f]{16} {2}invoices UID \d+ {2}extract: /);
 
     const retry = stage.start("retry", "--failed");
     expect(await retry.ended).toBe(0);

@@ -115,6 +115,8 @@ describe.skipIf(missing !== null)(`many ${missing ?? ""}`, () => {
       const swept = await Promise.all(sound.map((watcher) => watcher.sweep()));
       const took = performance.now() - began;
       expect(swept.map(({ raws }) => String(raws[0]))).toEqual(soundNames.map(mail));
+      // They begin one after the other, 20 ms apart.
+      expect(took).toBeGreaterThan(1_900);
       expect(took).toBeLessThan(20_000);
       // New mail for all of them, told by IDLE.
       const next = sound.map((watcher) => watcher.arrival());
