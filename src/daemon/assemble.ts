@@ -26,6 +26,7 @@ import { createHttpSink } from "../sink/http.ts";
 import type { Sink } from "../sink/sink.ts";
 import { createSmtpSink } from "../sink/smtp.ts";
 import { createImapSource } from "../source/imap.ts";
+import { createAccounts } from "../source/imap-accounts.ts";
 import type { Source } from "../source/source.ts";
 import { openSpool } from "../store/spool.ts";
 import { openLedger } from "../store/sql.ts";
@@ -57,13 +58,14 @@ export async function assembleDoors(config: Config, { clock, log }: Deps, memory
   const sinks = new Map<string, Outlet>();
   const proxies = proxiesOf(process.env);
   const closing: (() => Promise<void>)[] = [];
+  const accounts = createAccounts(clock);
 
   const signIns = createSignIns(config, { clock, proxies }, (name) => sources.get(name)?.sweep());
   for (const [name, mailbox] of Object.entries(config.mailboxes)) {
     const { host, port, tls, user, password, oauth2, folder, start, afterwards } = mailbox;
     const ca = await pem("ca", mailbox.ca);
     const secret = { password, accessToken: signIns.byMailbox.get(name)?.accessToken ?? null, mechanism: oauth2?.mechanism ?? "auto" };
-    const source = createImapSource({ name, host, port, tls, ca, user, ...secret, folder, start, afterwards }, { clock, log });
+    const source = createImapSource({ name, host, port, tls, ca, user, ...secret, folder, start, afterwards }, { clock, log, accounts });
     sources.set(name, source);
     closing.push(source.close);
   }

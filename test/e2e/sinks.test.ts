@@ -191,7 +191,10 @@ describe.skipIf(missing !== null)(`every kind of sink, and the ways to them${mis
 
     const id = held.id.slice(0, 16);
     expect((await run("status")).text).toMatch(
-      new RegExp(`^held +${id}  invoices UID 2  split: held by rule strangers: a person looks first - \`billhook release ${id}\` lets it go$`, "m"),
+      new RegExp(
+        `^held +${id}  invoices UID 2  split: held by rule strangers: a person looks first - \`billhook release ${id}\` lets it go$`,
+        "m",
+      ),
     );
     expect(await run("release", id)).toMatchObject({ code: 0, text: `split    ${id}  goes on` });
     await work();
