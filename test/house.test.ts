@@ -61,6 +61,12 @@ describe("a broken wall is noticed", () => {
       /sink is known by sink\.ts, delivery\.ts only/,
     ],
     ["a package is used beside its door", "src/pipeline/split.ts", `${head}import { MailParser } from "mailparser";\n`, /whose door is/],
+    [
+      "the inside of another implementation",
+      "src/sink/file.ts",
+      `${head}import { x } from "./smtp/words.ts";\n`,
+      /what is in src\/sink\/smtp\/ is for src\/sink\/smtp\.ts/,
+    ],
     ["a package without a door", "src/http/http.ts", `${head}import left from "left-pad";\n`, /left-pad, which has no door/],
     ["configuration is read below the daemon", "src/sink/http.ts", `${head}const k = process.env.KEY;\n`, /reads the environment/],
     ["the clock is read below the daemon", "src/pipeline/retry.ts", `${head}const t = Date.now();\n`, /reads the clock/],

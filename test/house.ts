@@ -49,7 +49,7 @@ const CONTRACTS: Readonly<Record<string, readonly string[]>> = {
 
 /** One door a package: who may import it. Node's own modules are free, except those that are doors too. */
 const DOORS: Readonly<Record<string, RegExp>> = {
-  imapflow: /^src\/source\/imap[^/]*\.ts$/,
+  imapflow: /^src\/source\/imap(\/[^/]+)?\.ts$/,
   mailparser: /^src\/message\/parse\.ts$/,
   undici: /^src\/http\/http\.ts$/,
   "node-cron": /^src\/daemon\/schedule\.ts$/,
@@ -65,7 +65,7 @@ const DOORS: Readonly<Record<string, RegExp>> = {
   "fast-xml-parser": /^src\/invoice\/xml\.ts$/,
   "openid-client": /^src\/signin\/oauth\.ts$/,
   "prom-client": /^src\/web\/metrics\.ts$/,
-  nodemailer: /^src\/sink\/smtp[^/]*\.ts$/,
+  nodemailer: /^src\/sink\/smtp(\/[^/]+)?\.ts$/,
   "file-type": /^src\/message\/sniff\.ts$/,
   "hoodiecrow-imap": /^src\/sandbox\/mailserver\.ts$/,
   "smtp-server": /^src\/sandbox\/mailserver\.ts$/,
@@ -143,10 +143,13 @@ function crookedFile(path: string, text: string): readonly string[] {
       continue;
     }
     const other = roomOf(target);
+    const owner = ownerOf(target);
+    if (owner !== null && path !== NAMES_IMPLEMENTATIONS && path !== `${owner}.ts` && !path.startsWith(`${owner}/`))
+      say(`imports ${target}: what is in ${owner}/ is for ${owner}.ts`);
     if (other === room) continue;
     if (!allowed.includes(other)) say(`imports ${target}: ${room || "main"} may not know ${other || "main"}`);
     const contracts = CONTRACTS[other];
-    if (contracts !== undefined && path !== NAMES_IMPLEMENTATIONS && !contracts.includes(target.split("/").at(-1) ?? "")) {
+    if (contracts !== undefined && path !== NAMES_IMPLEMENTATIONS && !contracts.some((name) => target === `src/${other}/${name}`)) {
       say(`imports ${target}: ${other} is known by ${contracts.join(", ")} only`);
     }
   }
@@ -200,6 +203,12 @@ function resolveImport(path: string, from: string): string | null {
     else if (step !== ".") way.push(step);
   }
   return way.join("/");
+}
+
+/** `src/sink/smtp` for what is in the folder of that implementation; null for what stands in its room. */
+function ownerOf(path: string): string | null {
+  const steps = path.split("/");
+  return steps[0] === "src" && steps.length > 3 ? steps.slice(0, 3).join("/") : null;
 }
 
 /** The folder under src/, or "" for src/ itself. */

@@ -2,12 +2,12 @@
 import type { Clock } from "../base/clock.ts";
 import { Fault, permanent } from "../base/errors.ts";
 import type { Http, HttpBody } from "../http/http.ts";
-import { answerOf, empty, failed, type Row } from "./cloudsquid-answer.ts";
-import { type CallOptions, createCalls, type Effect } from "./cloudsquid-calls.ts";
-import { byUrl, tokenOf } from "./cloudsquid-encode.ts";
-import { submittedType } from "./cloudsquid-media.ts";
-import { type PlanOptions, planOf, submissionFor } from "./cloudsquid-plan.ts";
-import { carried, type Running, type State, type Stored, stateOf, type Unsent, type Uploaded } from "./cloudsquid-state.ts";
+import { answerOf, empty, failed, type Row } from "./cloudsquid/answer.ts";
+import { type CallOptions, createCalls, type Effect } from "./cloudsquid/calls.ts";
+import { byUrl, tokenOf } from "./cloudsquid/encode.ts";
+import { submittedType } from "./cloudsquid/media.ts";
+import { type PlanOptions, planOf, submissionFor } from "./cloudsquid/plan.ts";
+import { carried, type Running, type State, type Stored, stateOf, type Unsent, type Uploaded } from "./cloudsquid/state.ts";
 import type { Buying, Document, Extractor, Progress } from "./extractor.ts";
 import { idOf } from "./json.ts";
 import { answered, type Polling, pollWaitMs } from "./polling.ts";

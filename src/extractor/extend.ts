@@ -2,12 +2,12 @@
 import type { Clock } from "../base/clock.ts";
 import { Fault, permanent } from "../base/errors.ts";
 import type { Http } from "../http/http.ts";
-import { unexpected } from "./extend-answer.ts";
-import { type ApiOptions, createApi } from "./extend-api.ts";
-import { FIRST_LOOK_MS, LOOK_HOLDS_MS, nextAfterLook } from "./extend-doubt.ts";
-import { extensionOf, type FileLimits, type FileOptions, objectionTo, planOf, sizeOf } from "./extend-files.ts";
-import { createPolling, type PollOptions } from "./extend-poll.ts";
-import { orderOf, outcomeOf } from "./extend-run.ts";
+import { unexpected } from "./extend/answer.ts";
+import { type ApiOptions, createApi } from "./extend/api.ts";
+import { FIRST_LOOK_MS, LOOK_HOLDS_MS, nextAfterLook } from "./extend/doubt.ts";
+import { extensionOf, type FileLimits, type FileOptions, objectionTo, planOf, sizeOf } from "./extend/files.ts";
+import { createPolling, type PollOptions } from "./extend/poll.ts";
+import { orderOf, outcomeOf } from "./extend/run.ts";
 import {
   begun,
   going,
@@ -22,8 +22,8 @@ import {
   stateOf,
   type Uploading,
   unsent,
-} from "./extend-state.ts";
-import { isLoopback, runIdOf, verified } from "./extend-webhook.ts";
+} from "./extend/state.ts";
+import { isLoopback, runIdOf, verified } from "./extend/webhook.ts";
 import type { Buying, Document, Extractor, Progress, Submission, WebhookRequest } from "./extractor.ts";
 import { idOf, object, parsedObject, shortText } from "./json.ts";
 import { skippedBy, submissionOf, unread } from "./submission.ts";

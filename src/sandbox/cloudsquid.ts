@@ -1,11 +1,11 @@
 /** The Cloudsquid half of the sandbox: its paths, statuses and errors, as its documentation has them. */
 import { createHash } from "node:crypto";
 import type { Clock } from "../base/clock.ts";
-import { readDocument, readFile } from "./cloudsquid-document.ts";
-import { createProjectFiles, isPath, SIGNED } from "./cloudsquid-files.ts";
-import { createLegacy } from "./cloudsquid-legacy.ts";
-import { malformed, olderRow, problem } from "./cloudsquid-reply.ts";
-import { createRows, type Place, type Row } from "./cloudsquid-rows.ts";
+import { readDocument, readFile } from "./cloudsquid/document.ts";
+import { createProjectFiles, isPath, SIGNED } from "./cloudsquid/files.ts";
+import { createLegacy } from "./cloudsquid/legacy.ts";
+import { malformed, olderRow, problem } from "./cloudsquid/reply.ts";
+import { createRows, type Place, type Row } from "./cloudsquid/rows.ts";
 import { type Asked, type Doing, jsonReply, parsed, type Reply, type Service, sameText } from "./exchange.ts";
 import type { FaultNow } from "./faults.ts";
 import type { Pace } from "./pace.ts";

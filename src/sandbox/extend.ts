@@ -1,17 +1,17 @@
 /** The Extend half of the sandbox (x-extend-api-version 2026-02-09): its table of routes, and what each does. */
 import type { Clock } from "../base/clock.ts";
 import { type Asked, type Doing, parsed, type Reply, type Service, sameText } from "./exchange.ts";
-import { createAnnouncer } from "./extend-announce.ts";
-import { type Batch, batchShape, createBatches, newBatchId } from "./extend-batches.ts";
-import { createEndpoints } from "./extend-endpoints.ts";
-import type { StoredFile } from "./extend-files.ts";
-import { ok, pageOf, problem } from "./extend-reply.ts";
-import { API_VERSION, type FileInput, type RunRequest, readBatch, readRun, readRunList } from "./extend-request.ts";
-import { type Ask, idIn, type Route, SIGNED } from "./extend-route.ts";
-import { createRuns, type Run, usageOf } from "./extend-runs.ts";
-import { extractorOf, isExtractorId, shortRun, wholeRun } from "./extend-shape.ts";
-import { createFileCalls } from "./extend-upload.ts";
-import { createWebhooks } from "./extend-webhooks.ts";
+import { createAnnouncer } from "./extend/announce.ts";
+import { type Batch, batchShape, createBatches, newBatchId } from "./extend/batches.ts";
+import { createEndpoints } from "./extend/endpoints.ts";
+import type { StoredFile } from "./extend/files.ts";
+import { ok, pageOf, problem } from "./extend/reply.ts";
+import { API_VERSION, type FileInput, type RunRequest, readBatch, readRun, readRunList } from "./extend/request.ts";
+import { type Ask, idIn, type Route, SIGNED } from "./extend/route.ts";
+import { createRuns, type Run, usageOf } from "./extend/runs.ts";
+import { extractorOf, isExtractorId, shortRun, wholeRun } from "./extend/shape.ts";
+import { createFileCalls } from "./extend/upload.ts";
+import { createWebhooks } from "./extend/webhooks.ts";
 import type { FaultNow, Faults } from "./faults.ts";
 import type { Pace } from "./pace.ts";
 import type { Signer } from "./signer.ts";

@@ -5,11 +5,11 @@ import { dirname, extname, join } from "node:path";
 import { getSystemErrorMessage } from "node:util";
 import { Fault, reasonOf } from "../base/errors.ts";
 import { safeSegment, temporaryName } from "../base/files.ts";
-import { type Beside, markOf, taken, writeAttachments, writeRaw } from "./file-beside.ts";
-import { jsonKeyOf, jsonOf, lineFormats } from "./file-formats.ts";
-import { appendOnce } from "./file-lines.ts";
-import { expectedName, fileName } from "./file-name.ts";
-import { isThere, makeDirectory, type Rights, writeNew, writeWhole } from "./file-rights.ts";
+import { type Beside, markOf, taken, writeAttachments, writeRaw } from "./file/beside.ts";
+import { jsonKeyOf, jsonOf, lineFormats } from "./file/formats.ts";
+import { appendOnce } from "./file/lines.ts";
+import { expectedName, fileName } from "./file/name.ts";
+import { isThere, makeDirectory, type Rights, writeNew, writeWhole } from "./file/rights.ts";
 import type { Delivery, Receipt, Sink } from "./sink.ts";
 import { inTurn } from "./turn.ts";
 

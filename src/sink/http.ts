@@ -5,9 +5,9 @@ import { permanent } from "../base/errors.ts";
 import type { HttpBody, HttpDoor } from "../http/http.ts";
 import { formOf } from "../message/form.ts";
 import type { Piece } from "../message/message.ts";
-import { answerFault, receiptOf, restFault, restOf } from "./http-answer.ts";
-import { type Auth, authorizationOf, checkNames, fieldValue } from "./http-header.ts";
-import { keysOf, signatureOf } from "./http-signature.ts";
+import { answerFault, receiptOf, restFault, restOf } from "./http/answer.ts";
+import { type Auth, authorizationOf, checkNames, fieldValue } from "./http/header.ts";
+import { keysOf, signatureOf } from "./http/signature.ts";
 import type { Delivery, Sink } from "./sink.ts";
 
 export type HttpSinkOptions = {

@@ -4,11 +4,11 @@ import type { Clock } from "../base/clock.ts";
 import { Fault, permanent } from "../base/errors.ts";
 import type { Address } from "../message/message.ts";
 import type { Delivery, Receipt, Sink } from "./sink.ts";
-import { createSubmitter, type Submission } from "./smtp-connection.ts";
-import { type Door, serverText } from "./smtp-faults.ts";
-import { createLimit, type Limit } from "./smtp-limit.ts";
-import { type Attach, compose } from "./smtp-mail.ts";
-import { type Mailbox, mailboxOf, type Recipients, recipientOf } from "./smtp-recipient.ts";
+import { createSubmitter, type Submission } from "./smtp/connection.ts";
+import { type Door, serverText } from "./smtp/faults.ts";
+import { createLimit, type Limit } from "./smtp/limit.ts";
+import { type Attach, compose } from "./smtp/mail.ts";
+import { type Mailbox, mailboxOf, type Recipients, recipientOf } from "./smtp/recipient.ts";
 
 export type SmtpSinkOptions = Submission & {
   /** As in a header field: `Invoices <invoices@example.com>`. Also the envelope's sender, to whom bounces go. */

@@ -2,14 +2,14 @@
 import type { Clock } from "../base/clock.ts";
 import { Fault } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
-import { backoffMs, isFirm } from "./imap-account.ts";
-import { type Accounts, createAccounts } from "./imap-accounts.ts";
-import { type Account, openAlone, type Session } from "./imap-connect.ts";
-import { surveyed } from "./imap-list.ts";
-import { type Lend, readThenEnd } from "./imap-read.ts";
-import { isSameFolder, tell } from "./imap-settle.ts";
-import type { Entrance } from "./imap-signin.ts";
-import { type Limits, type Reading, sweep as sweepFolder } from "./imap-sweep.ts";
+import { backoffMs, isFirm } from "./imap/account.ts";
+import { type Accounts, createAccounts } from "./imap/accounts.ts";
+import { type Account, openAlone, type Session } from "./imap/connect.ts";
+import { surveyed } from "./imap/list.ts";
+import { type Lend, readThenEnd } from "./imap/read.ts";
+import { isSameFolder, tell } from "./imap/settle.ts";
+import type { Entrance } from "./imap/signin.ts";
+import { type Limits, type Reading, sweep as sweepFolder } from "./imap/sweep.ts";
 import type { Afterwards, Cursor, Origin, Probe, Settled, Sight, Source, Start, Survey, Verdict } from "./source.ts";
 
 export type ImapOptions = Entrance & {

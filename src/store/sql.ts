@@ -7,12 +7,12 @@ import { Migrator } from "kysely/migration";
 import { Fault, permanent, reasonOf } from "../base/errors.ts";
 import { makeDirectory } from "../base/files.ts";
 import { isHeld, type Lock, takeLock } from "./lock.ts";
-import { ledgerDialect } from "./sql-dialect.ts";
-import { migrations } from "./sql-migrations.ts";
-import { moneyOn } from "./sql-money.ts";
-import { readsOn } from "./sql-read.ts";
-import type { Tables } from "./sql-tables.ts";
-import { writesOn } from "./sql-write.ts";
+import { ledgerDialect } from "./sql/dialect.ts";
+import { migrations } from "./sql/migrations.ts";
+import { moneyOn } from "./sql/money.ts";
+import { readsOn } from "./sql/read.ts";
+import type { Tables } from "./sql/tables.ts";
+import { writesOn } from "./sql/write.ts";
 import type { Ledger } from "./store.ts";
 
 export type LedgerOptions = {

@@ -7,7 +7,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { encode } from "../../src/extractor/cloudsquid-encode.ts";
+import { encode } from "../../src/extractor/cloudsquid/encode.ts";
 import { createHttp } from "../../src/http/http.ts";
 import { NO_FACTS } from "../../src/message/facts.ts";
 

@@ -2,8 +2,8 @@
 import { describe, expect, test } from "vitest";
 import { type Config, readConfig } from "../../src/config/load.ts";
 import { createFileSink } from "../../src/sink/file.ts";
+import { checkNames } from "../../src/sink/http/header.ts";
 import type { HttpSinkOptions } from "../../src/sink/http.ts";
-import { checkNames } from "../../src/sink/http-header.ts";
 import type { SmtpSinkOptions } from "../../src/sink/smtp.ts";
 
 const PEM = "-----BEGIN CERTIFICATE-----\n-----BEGIN EC PRIVATE KEY-----";

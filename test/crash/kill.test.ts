@@ -3,7 +3,7 @@ import { appendFile } from "node:fs/promises";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { fixtures, invoicesIn, type Stage, startStage } from "./../e2e/stage.ts";
+import { fixtures, invoicesIn, type Stage, startStage } from "../e2e/stage.ts";
 import { requireDovecot } from "../servers/dovecot.ts";
 
 const missing = requireDovecot();

@@ -1,8 +1,8 @@
 /** The encoder: the JSON is what was meant, its length is what was announced, and base64 does not depend on chunk borders. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { base64, encode, type MultipartOptions } from "../../src/extractor/cloudsquid-encode.ts";
-import { submittedType } from "../../src/extractor/cloudsquid-media.ts";
+import { base64, encode, type MultipartOptions } from "../../src/extractor/cloudsquid/encode.ts";
+import { submittedType } from "../../src/extractor/cloudsquid/media.ts";
 import type { Document } from "../../src/extractor/extractor.ts";
 import { documentOf, piece } from "./documents.ts";
 

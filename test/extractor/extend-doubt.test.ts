@@ -2,7 +2,7 @@
 import type { ServerResponse } from "node:http";
 import { afterEach, describe, expect, test } from "vitest";
 import { Fault } from "../../src/base/errors.ts";
-import { nextAfterLook } from "../../src/extractor/extend-doubt.ts";
+import { nextAfterLook } from "../../src/extractor/extend/doubt.ts";
 import type { Memo, Progress } from "../../src/extractor/extractor.ts";
 import { createHttp } from "../../src/http/http.ts";
 import { type Asked, json, startScriptedHttp } from "../servers/scripted-http.ts";

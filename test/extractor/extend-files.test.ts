@@ -1,6 +1,6 @@
 /** What of a mail goes to Extend: which files, under which names, in which bytes. */
 import { describe, expect, test } from "vitest";
-import { extensionOf, fileForm, objectionTo, planOf } from "../../src/extractor/extend-files.ts";
+import { extensionOf, fileForm, objectionTo, planOf } from "../../src/extractor/extend/files.ts";
 import type { Piece } from "../../src/message/message.ts";
 import { documentOf, piece } from "./documents.ts";
 

@@ -1,7 +1,7 @@
 /** Extend's webhooks: only a genuine one counts, and it tells which run to ask after. */
 import { createHmac } from "node:crypto";
 import { afterEach, describe, expect, test } from "vitest";
-import { verified } from "../../src/extractor/extend-webhook.ts";
+import { verified } from "../../src/extractor/extend/webhook.ts";
 import type { WebhookRequest } from "../../src/extractor/extractor.ts";
 import { createHttp } from "../../src/http/http.ts";
 import { json, startScriptedHttp } from "../servers/scripted-http.ts";

@@ -3,8 +3,8 @@ import { createHash } from "node:crypto";
 import { createReadStream, readdirSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { encode } from "../../src/extractor/cloudsquid/encode.ts";
 import { type CloudsquidOptions, createCloudsquid } from "../../src/extractor/cloudsquid.ts";
-import { encode } from "../../src/extractor/cloudsquid-encode.ts";
 import type { ExtendOptions } from "../../src/extractor/extend.ts";
 import type { Document, Extractor, Memo, Progress } from "../../src/extractor/extractor.ts";
 import { createHttp, type Http } from "../../src/http/http.ts";
@@ -15,7 +15,7 @@ import { json, startScriptedHttp } from "../servers/scripted-http.ts";
 import { documentOf, piece, testClock } from "./documents.ts";
 import { extend as extendAt, never } from "./extend-service.ts";
 
-const MAIL = new URL("../../fixtures/mail/", import.meta.url);
+const MAIL = new URL("../../fixtures/mail", import.meta.url);
 const http = { call: () => Promise.reject(new Error("a plan asks nobody")), close: async () => {} };
 const deps = { clock: testClock(), http };
 

@@ -3,7 +3,7 @@ import { join, normalize } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { TEMPLATE_WORDS } from "../../src/config/values.ts";
-import { expectedName, fileName } from "../../src/sink/file-name.ts";
+import { expectedName, fileName } from "../../src/sink/file/name.ts";
 import { delivery, deliveryOfMessage } from "./deliveries.ts";
 import { hostile as everywhere } from "./hostile.ts";
 

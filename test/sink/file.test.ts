@@ -24,9 +24,9 @@ import { temporaryName } from "../../src/base/files.ts";
 import type { Piece } from "../../src/message/message.ts";
 import { csvHeader, csvRowsOf } from "../../src/sink/csv.ts";
 import type { Delivered } from "../../src/sink/delivery.ts";
+import { createKeys } from "../../src/sink/file/keys.ts";
+import { writeNew } from "../../src/sink/file/rights.ts";
 import { createFileSink, type FileSinkOptions } from "../../src/sink/file.ts";
-import { createKeys } from "../../src/sink/file-keys.ts";
-import { writeNew } from "../../src/sink/file-rights.ts";
 import type { Sink } from "../../src/sink/sink.ts";
 import { guardedDirectory, makeReadOnly, makeWritable, noDisk, smallDisk, temporaryDirectory } from "../store/disk.ts";
 import { delivery, MESSAGE, piece } from "./deliveries.ts";
@@ -578,7 +578,7 @@ describe("a file where nothing stands", () => {
       const path = join(directory, "all.json");
       const write = (text: string) =>
         `await writeNew(${JSON.stringify(path)}, [Buffer.from(${JSON.stringify(text)})], { mode: null, directoryMode: null, owner: { uid: 1, gid: 1 } })`;
-      const script = `import { writeNew } from ${JSON.stringify(import.meta.resolve("../../src/sink/file-rights.ts"))};
+      const script = `import { writeNew } from ${JSON.stringify(import.meta.resolve("../../src/sink/file/rights.ts"))};
       console.log(${write("one")}, ${write("two")});`;
       expect(asNobody([process.execPath, "--input-type=module", "--eval", script]).trim()).toBe("true false");
       expect(await contents(directory)).toEqual({ "all.json": "one" });

@@ -1,6 +1,6 @@
 /** Authentication-Results: what the configured server says is believed, what anybody else wrote is not. */
 import { describe, expect, test } from "vitest";
-import { authenticated } from "../../src/sink/smtp-authentication.ts";
+import { authenticated } from "../../src/sink/smtp/authentication.ts";
 
 const MX = "mx.example.com";
 const proves = (...fields: readonly string[]) => authenticated(fields, MX, "seilerei.example");

@@ -4,7 +4,7 @@ import { type ParsedMail, simpleParser } from "mailparser";
 import { describe, expect, test } from "vitest";
 import { isOurs, messageIdOf } from "../../src/message/identity.ts";
 import type { Delivery } from "../../src/sink/sink.ts";
-import { type Composition, compose } from "../../src/sink/smtp-mail.ts";
+import { type Composition, compose } from "../../src/sink/smtp/mail.ts";
 import { delivery, deliveryOfMessage, MESSAGE, piece } from "./deliveries.ts";
 import { hostile } from "./hostile.ts";
 

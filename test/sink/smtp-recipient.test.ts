@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { NO_FACTS } from "../../src/message/facts.ts";
 import { messageIdOf } from "../../src/message/identity.ts";
 import type { Facts } from "../../src/message/message.ts";
-import { mailboxOf, type Recipients, recipientOf } from "../../src/sink/smtp-recipient.ts";
+import { mailboxOf, type Recipients, recipientOf } from "../../src/sink/smtp/recipient.ts";
 import { hostile } from "./hostile.ts";
 
 const OURS = messageIdOf("a key", "example.com");

@@ -2,8 +2,8 @@
 import { type ParsedMail, simpleParser } from "mailparser";
 import { systemClock } from "../../src/base/clock.ts";
 import type { Sink } from "../../src/sink/sink.ts";
+import type { Limit } from "../../src/sink/smtp/limit.ts";
 import { createSmtpSink, type SmtpSinkOptions } from "../../src/sink/smtp.ts";
-import type { Limit } from "../../src/sink/smtp-limit.ts";
 import type { OtherSide, SinkUnderTest } from "../contract/sinks.ts";
 import { type Answer, type Step, startSmtp, type Taken } from "../servers/smtp.ts";
 

@@ -1,0 +1,59 @@
+/** What is in an open folder: UID, size and date of each message, asked for in parts so that a large folder is never listed whole. */
+
+import type { Survey } from "../source.ts";
+import type { Session } from "./connect.ts";
+import { type Lend, rows } from "./read.ts";
+
+/** `size` 0: the server does not say. */
+export type Listed = { readonly uid: number; readonly size: number; readonly receivedAt: string | null };
+
+/** About as many messages as one command lists. */
+const PART = 5_000;
+const HIGHEST_UID = 4_294_967_295;
+
+/** The messages above a UID in parts, each in UID order; where UIDs have gaps, a command reaches further. */
+export async function* listed(lend: Lend, above: number): AsyncGenerator<readonly Listed[], void, undefined> {
+  let span = PART;
+  for (let from = above + 1; from <= HIGHEST_UID; ) {
+    const first = from;
+    const last = first + span - 1;
+    const part = await lend(async (session) => {
+      // UIDNEXT is as old as the session: what came since is at the end, and so is everything where it is wrong.
+      const isEnd = session.exists() <= PART || last >= session.uidNext - 1;
+      return { isEnd, messages: await list(session, first, isEnd ? "*" : `${last}`) };
+    });
+    yield part.messages;
+    if (part.isEnd) return;
+    from = last + 1;
+    span = part.messages.length < PART / 4 ? span * 2 : PART;
+  }
+}
+
+async function list(session: Session, from: number, to: string): Promise<readonly Listed[]> {
+  // FETCH on an empty folder is a BAD on some servers; NOOP lets them say that it no longer is.
+  if (session.exists() === 0) await session.client.noop();
+  session.check();
+  if (session.exists() === 0) return [];
+  const found = new Map<number, Listed>();
+  for await (const row of rows(session, `${from}:${to}`, { uid: true, internalDate: true, size: true })) {
+    // `n:*` always names the last message, and rows about flags come uninvited, some without a UID.
+    if (!(row.uid >= from) || (found.has(row.uid) && row.size === undefined)) continue;
+    const receivedAt = row.internalDate instanceof Date ? row.internalDate.toISOString() : null;
+    found.set(row.uid, { uid: row.uid, size: row.size ?? 0, receivedAt });
+  }
+  return [...found.values()].sort((a, b) => a.uid - b.uid);
+}
+
+/** Counts the messages received since then, without those above `most` bytes. */
+export async function surveyed(lend: Lend, since: string | null, most: number | null): Promise<Survey> {
+  let [messages, bytes] = [0, 0];
+  for await (const part of listed(lend, 0)) {
+    for (const { size, receivedAt } of part) {
+      if (most !== null && size > most) continue;
+      if (since !== null && receivedAt !== null && Date.parse(receivedAt) < Date.parse(since)) continue;
+      messages++;
+      bytes += size;
+    }
+  }
+  return { messages, bytes };
+}

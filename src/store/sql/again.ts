@@ -1,0 +1,87 @@
+/** What a person has done again: failed and held tasks opened, results told once more. */
+import type { Transaction } from "kysely";
+import { deliveryKey, deliveryNameOf, type Task } from "../record.ts";
+import { addEvent, addTasks } from "./grow.ts";
+import { type Tables, taskOf } from "./tables.ts";
+
+/** Opens failed or held tasks again; what was held is not held a second time. */
+export async function putBack(
+  trx: Transaction<Tables>,
+  from: "failed" | "held",
+  message: string | null,
+  now: Date,
+): Promise<readonly Task[]> {
+  const tasks = (
+    await trx
+      .selectFrom("task")
+      .selectAll()
+      .where("status", "=", from)
+      .$if(message !== null, (query) =>
+        query.where((e) => e(e.fn("substr", ["message", e.lit(1), e.val(message?.length ?? 0)]), "=", message)),
+      )
+      .orderBy("id")
+      .execute()
+  ).map(taskOf);
+  for (const task of tasks) await reopen(trx, task, from === "held", now.toISOString());
+  return tasks;
+}
+
+async function reopen(trx: Transaction<Tables>, task: Task, wasHeld: boolean, at: string): Promise<void> {
+  const { id, kind, subject, message, released } = task;
+  await trx
+    .updateTable("task")
+    .set({
+      status: "open",
+      attempts: 0,
+      failing_since: null,
+      fault: null,
+      due_at: at,
+      updated_at: at,
+      released: wasHeld || released ? 1 : 0,
+    })
+    .where("id", "=", id)
+    .execute();
+  if (kind !== "settle") {
+    // The verdict may change: what was told, or is about to be, is forgotten, and told again when the list is over.
+    await trx.deleteFrom("task").where("message", "=", message).where("kind", "=", "settle").execute();
+  }
+  const what = `${kind}.${wasHeld ? "released" : "reopened"}`;
+  await addEvent(trx, { at, message, mailbox: null, what, subject, note: null, faultCode: null });
+}
+
+/**
+ * What was delivered is delivered once more, under the next key. What could not be is tried again under its own, and what is on its way
+ * is left alone: nobody was told of it yet.
+ */
+export async function replay(trx: Transaction<Tables>, message: string, sink: string | null, now: Date): Promise<readonly Task[]> {
+  const at = now.toISOString();
+  const rows = await trx
+    .selectFrom("task")
+    .selectAll()
+    .where("kind", "=", "deliver")
+    .where((e) => e(e.fn("substr", ["message", e.lit(1), e.val(message.length)]), "=", message))
+    .$if(sink !== null, (query) => query.where("sink", "=", sink))
+    .orderBy("id")
+    .execute();
+  const last = new Map(rows.map(taskOf).map((task) => [deliveryKey({ ...deliveryNameOf(task.subject), time: 1 }), task]));
+  const subjects: string[] = [];
+  for (const task of last.values()) {
+    const name = deliveryNameOf(task.subject);
+    const again = task.status === "done" ? deliveryKey({ ...name, time: name.time + 1 }) : task.subject;
+    subjects.push(again);
+    if (task.status === "failed") await reopen(trx, task, false, at);
+    if (task.status !== "done") continue;
+    await addTasks(trx, task.message, [{ kind: "deliver", subject: again, ...(task.memo === null ? {} : { memo: task.memo }) }], at);
+    const event = { at, message: task.message, mailbox: null, what: "deliver.replayed", subject: again, note: null, faultCode: null };
+    await addEvent(trx, event);
+  }
+  if (subjects.length === 0) return [];
+  const told = await trx
+    .selectFrom("task")
+    .selectAll()
+    .where("kind", "=", "deliver")
+    .where("subject", "in", subjects)
+    .orderBy("id")
+    .execute();
+  return told.map(taskOf);
+}

@@ -1,0 +1,97 @@
+/** What a save adds to the ledger: what a step found, the tasks that follow, and a line of the audit trail. */
+import type { Transaction } from "kysely";
+import { following } from "../following.ts";
+import { deliveryNameOf, type Event, type Growth, type NewTask, positionOf, type RouteRecord } from "../record.ts";
+import { partRow, type Tables, taskOf } from "./tables.ts";
+
+export async function grow(trx: Transaction<Tables>, message: string, growth: Growth, at: string): Promise<void> {
+  if (growth.split !== undefined) {
+    const { facts, parts, faults, route } = growth.split;
+    await trx
+      .updateTable("message")
+      .set({ facts: JSON.stringify(facts), faults: JSON.stringify(faults), route: JSON.stringify(route) })
+      .where("id", "=", message)
+      .execute();
+    await trx.deleteFrom("part").where("message", "=", message).execute();
+    for (const [position, part] of parts.entries())
+      await trx
+        .insertInto("part")
+        .values(partRow(message, position, part))
+        .execute();
+  }
+  for (const document of growth.documents ?? []) {
+    await trx
+      .insertInto("document")
+      .values({ ...document, whole: document.whole ? 1 : 0, parts: JSON.stringify(document.parts) })
+      .onConflict((c) => c.column("id").doNothing())
+      .execute();
+  }
+  if (growth.result !== undefined) {
+    const { document, service, runId, data, credits, reasoning, review, raw } = growth.result;
+    const json = { data: JSON.stringify(data ?? null), review: JSON.stringify(review ?? null), raw: JSON.stringify(raw ?? null) };
+    const found = { service, run_id: runId, credits, reasoning, ...json, at };
+    await trx
+      .insertInto("result")
+      .values({ document, ...found })
+      .onConflict((c) => c.column("document").doUpdateSet(found))
+      .execute();
+  }
+  if (growth.receipt !== undefined) {
+    const { key, document, sink, receipt } = growth.receipt;
+    await trx
+      .insertInto("receipt")
+      .values({ key, message, document, sink, receipt: JSON.stringify(receipt), at })
+      .onConflict((c) => c.column("key").doUpdateSet({ receipt: JSON.stringify(receipt), at }))
+      .execute();
+  }
+  await addTasks(trx, message, growth.tasks ?? [], at);
+}
+
+export async function addTasks(trx: Transaction<Tables>, message: string, tasks: readonly NewTask[], at: string): Promise<void> {
+  for (const { kind, subject, memo } of tasks) {
+    const name = kind === "deliver" ? deliveryNameOf(subject) : null;
+    await trx
+      .insertInto("task")
+      .values({
+        kind,
+        subject,
+        message,
+        status: "open",
+        attempts: 0,
+        failing_since: null,
+        due_at: at,
+        memo: memo === undefined ? null : JSON.stringify(memo),
+        fault: null,
+        run_id: null,
+        sink: name?.sink ?? null,
+        position: name === null ? null : positionOf(name.of),
+        released: 0,
+        created_at: at,
+        updated_at: at,
+      })
+      .onConflict((c) => c.columns(["kind", "subject"]).doNothing())
+      .execute();
+  }
+}
+
+/** Adds the tasks that follow from those there are. */
+export async function close(trx: Transaction<Tables>, message: string, at: string): Promise<void> {
+  const tasks = (await trx.selectFrom("task").selectAll().where("message", "=", message).execute()).map(taskOf);
+  const arrivals = await trx.selectFrom("arrival").select("id").where("message", "=", message).orderBy("id").execute();
+  const way = await trx.selectFrom("message").select("route").where("id", "=", message).executeTakeFirst();
+  const missing = following(
+    message,
+    tasks,
+    arrivals.map((arrival) => String(arrival.id)),
+    way?.route == null ? null : (JSON.parse(way.route) as RouteRecord),
+  );
+  await addTasks(trx, message, missing, at);
+}
+
+export async function addEvent(trx: Transaction<Tables>, event: Event): Promise<void> {
+  const { faultCode, ...rest } = event;
+  await trx
+    .insertInto("event")
+    .values({ ...rest, fault_code: faultCode })
+    .execute();
+}

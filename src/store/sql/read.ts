@@ -1,0 +1,274 @@
+/** What the ledger answers: the queries, none of which changes anything. */
+import { type ExpressionBuilder, type Kysely, sql } from "kysely";
+import { standingOf, type TaskKind } from "../record.ts";
+import type { Ledger, Pulse, Summary, TaskState } from "../store.ts";
+import { failingSinceOf, failureBefore } from "./failing.ts";
+import type { Money } from "./money.ts";
+import { arrivalOf, documentOf, eventRecordOf, mailboxOf, messageOf, partOf, receiptOf, resultOf, type Tables, taskOf } from "./tables.ts";
+import type { Writes } from "./write.ts";
+
+export type Reads = Omit<Ledger, keyof Writes | keyof Money | "held" | "close">;
+
+/**
+ * Not what would buy at a paused service; what was bought there is still asked after. Not what would be delivered to a paused sink, nor
+ * before another delivery of the same message to the same sink that comes first.
+ */
+function mayGoOn(e: ExpressionBuilder<Tables, "task">) {
+  const pausedService = e
+    .selectFrom("document")
+    .innerJoin("paused", "paused.name", "document.service")
+    .select("document.id")
+    .whereRef("document.id", "=", "task.subject");
+  const pausedSink = e.selectFrom("paused").select("paused.name").whereRef("paused.name", "=", "task.sink");
+  const before = e
+    .selectFrom("task as other")
+    .select("other.id")
+    .whereRef("other.message", "=", "task.message")
+    .whereRef("other.sink", "=", "task.sink")
+    .where("other.status", "=", "open")
+    .where((o) =>
+      o.or([
+        o("other.position", "<", o.ref("task.position")),
+        o.and([o("other.position", "=", o.ref("task.position")), o("other.id", "<", o.ref("task.id"))]),
+      ]),
+    );
+  return e.or([
+    e("task.kind", "in", ["split", "settle"]),
+    e.and([e("task.kind", "=", "extract"), e.or([e("task.run_id", "is not", null), e.not(e.exists(pausedService))])]),
+    e.and([e("task.kind", "=", "deliver"), e.not(e.exists(pausedSink)), e.not(e.exists(before))]),
+  ]);
+}
+
+function isForNoneOf(sinks: readonly string[]) {
+  return (e: ExpressionBuilder<Tables, "task">) => e.or([e("task.sink", "is", null), e("task.sink", "not in", [...sinks])]);
+}
+
+export function readsOn(db: Kysely<Tables>): Reads {
+  const tasksOf = async (message: string) =>
+    (await db.selectFrom("task").selectAll().where("message", "=", message).orderBy("id").execute()).map(taskOf);
+
+  return {
+    mailbox: async (name) => {
+      const row = await db.selectFrom("mailbox").selectAll().where("name", "=", name).executeTakeFirst();
+      return row === undefined ? null : mailboxOf(row);
+    },
+
+    due: async (now, limit, except, kind, exceptSinks = []) => {
+      const rows = await db
+        .selectFrom("task")
+        .selectAll()
+        .select((e) => failureBefore(e).as("before"))
+        .where("status", "=", "open")
+        .where(mayGoOn)
+        .where("due_at", "<=", now.toISOString())
+        .$if(except.length > 0, (query) => query.where("id", "not in", [...except]))
+        .$if(kind !== undefined, (query) => query.where("kind", "=", kind ?? ""))
+        .$if(exceptSinks.length > 0, (query) => query.where(isForNoneOf(exceptSinks)))
+        .orderBy("due_at")
+        .orderBy("id")
+        .limit(limit)
+        .execute();
+      return rows.map(({ before, ...row }) => {
+        const task = taskOf(row);
+        return { ...task, failingSince: failingSinceOf(task, before) };
+      });
+    },
+
+    nextDue: async (except, kind, exceptSinks = []) => {
+      const row = await db
+        .selectFrom("task")
+        .select("due_at")
+        .where("status", "=", "open")
+        .where(mayGoOn)
+        .$if(except.length > 0, (query) => query.where("id", "not in", [...except]))
+        .$if(kind !== undefined, (query) => query.where("kind", "=", kind ?? ""))
+        .$if(exceptSinks.length > 0, (query) => query.where(isForNoneOf(exceptSinks)))
+        .orderBy("due_at")
+        .limit(1)
+        .executeTakeFirst();
+      return row === undefined ? null : new Date(row.due_at);
+    },
+
+    backlog: async () => {
+      const row = await db
+        .selectFrom("task")
+        .select((e) => [
+          e.fn.countAll<number>().as("all"),
+          e.fn
+            .sum<number | null>(
+              e
+                .case()
+                .when(e.and([e("attempts", "=", 0), e("fault", "is", null), mayGoOn(e)]))
+                .then(1)
+                .else(0)
+                .end(),
+            )
+            .as("open"),
+        ])
+        .where("status", "=", "open")
+        .executeTakeFirstOrThrow();
+      const open = Number(row.open ?? 0);
+      return { open, waiting: Number(row.all) - open };
+    },
+
+    queues: async (now) => {
+      const rows = await db
+        // Materialized, or SQLite works each column out anew wherever it is named below.
+        .with(
+          (cte) => cte("one").materialized(),
+          () =>
+            db
+              .selectFrom("task")
+              .select((e) => {
+                const isDue = e.and([e("status", "=", "open"), e("due_at", "<=", now.toISOString()), mayGoOn(e)]);
+                const service = e.selectFrom("document").select("service").whereRef("document.id", "=", "task.subject");
+                return [
+                  "kind",
+                  e.fn.coalesce("sink", service).as("name"),
+                  e.case().when("status", "!=", "open").then(e.ref("status")).when("attempts", ">", 0).then("failing").end().as("stands"),
+                  e.case().when(isDue).then(e.ref("due_at")).end().as("due"),
+                ];
+              })
+              .where("status", "!=", "done"),
+        )
+        .selectFrom("one")
+        .select((e) => {
+          const open = e.case().when("due", "is not", null).then("due").else("waiting").end();
+          return [
+            "kind",
+            "name",
+            e.fn.coalesce("stands", open).as("state"),
+            e.fn.countAll<number>().as("tasks"),
+            e.fn.min("due").as("dueSince"),
+          ];
+        })
+        .groupBy(["kind", "name", "state"])
+        .orderBy("kind")
+        .orderBy("name")
+        .orderBy("state")
+        .execute();
+      return rows.map((row) => ({ ...row, kind: row.kind as TaskKind, state: row.state as TaskState }));
+    },
+
+    moved: async (kind, since, sink = null) => {
+      const row = await db
+        .selectFrom("task")
+        .select("id")
+        .where("kind", "=", kind)
+        .where("updated_at", ">=", since.toISOString())
+        // One that was only made has not moved.
+        .whereRef("updated_at", ">", "created_at")
+        .$if(sink !== null, (query) => query.where("sink", "=", sink))
+        .limit(1)
+        .executeTakeFirst();
+      return row !== undefined;
+    },
+
+    message: async (id) => {
+      const row = await db.selectFrom("message").selectAll().where("id", "=", id).executeTakeFirst();
+      return row === undefined ? null : messageOf(row);
+    },
+    arrivals: async (message) =>
+      (await db.selectFrom("arrival").selectAll().where("message", "=", message).orderBy("id").execute()).map(arrivalOf),
+    arrival: async (id) => {
+      const row = await db.selectFrom("arrival").selectAll().where("id", "=", Number(id)).executeTakeFirst();
+      return row === undefined ? null : arrivalOf(row);
+    },
+    unreadable: async () =>
+      (await db.selectFrom("arrival").selectAll().where("message", "is", null).orderBy("id").execute()).map(arrivalOf),
+    parts: async (message) =>
+      (await db.selectFrom("part").selectAll().where("message", "=", message).orderBy("position").execute()).map(partOf),
+    documents: async (message) =>
+      (await db.selectFrom("document").selectAll().where("message", "=", message).orderBy("position").execute()).map(documentOf),
+    document: async (id) => {
+      const row = await db.selectFrom("document").selectAll().where("id", "=", id).executeTakeFirst();
+      return row === undefined ? null : documentOf(row);
+    },
+    result: async (document) => {
+      const row = await db
+        .selectFrom("result")
+        .select(["document", "service", "run_id", "data", "credits", "reasoning", "review"])
+        .where("document", "=", document)
+        .executeTakeFirst();
+      return row === undefined ? null : resultOf(row);
+    },
+    raw: async (document) => {
+      const row = await db.selectFrom("result").select("raw").where("document", "=", document).executeTakeFirst();
+      return row === undefined ? null : JSON.parse(row.raw);
+    },
+    receipts: async (message) =>
+      (await db.selectFrom("receipt").selectAll().where("message", "=", message).orderBy("key").execute()).map(receiptOf),
+    sentTo: async (sink, to, since) => {
+      const { n } = await db
+        .selectFrom("receipt")
+        .select((e) => e.fn.countAll<number>().as("n"))
+        .where("sink", "=", sink)
+        .where("at", ">=", since.toISOString())
+        .where(sql`json_extract(receipt, '$.to')`, "=", to)
+        .executeTakeFirstOrThrow();
+      return Number(n);
+    },
+    tasks: tasksOf,
+    events: async (message) =>
+      (await db.selectFrom("event").selectAll().where("message", "=", message).orderBy("id").execute()).map(eventRecordOf),
+
+    summaries: async (limit, which = "all") => {
+      const messages = await db
+        .selectFrom("message")
+        .selectAll()
+        .$if(which === "stuck", (query) =>
+          query.where((e) =>
+            e.exists(
+              e
+                .selectFrom("task")
+                .select("task.id")
+                .whereRef("task.message", "=", "message.id")
+                .where("status", "!=", "done")
+                .where((t) => t.or([t("status", "!=", "open"), t("fault", "is not", null)])),
+            ),
+          ),
+        )
+        .orderBy("received_at")
+        .orderBy(sql`rowid`)
+        .limit(limit)
+        .execute();
+      const summaries: Summary[] = [];
+      for (const row of messages) {
+        const tasks = await tasksOf(row.id);
+        summaries.push({ message: messageOf(row), standing: standingOf(tasks), tasks });
+      }
+      return summaries;
+    },
+
+    counts: async () => {
+      const rows = await db
+        .selectFrom("task")
+        .select(["status", (e) => e.fn.countAll<number>().as("n")])
+        .groupBy("status")
+        .execute();
+      const of = (status: string) => Number(rows.find((row) => row.status === status)?.n ?? 0);
+      const messages = await db
+        .selectFrom("message")
+        .select((e) => e.fn.countAll<number>().as("n"))
+        .executeTakeFirstOrThrow();
+      const unreadable = await db
+        .selectFrom("arrival")
+        .select((e) => e.fn.countAll<number>().as("n"))
+        .where("message", "is", null)
+        .executeTakeFirstOrThrow();
+      return {
+        open: of("open"),
+        done: of("done"),
+        failed: of("failed"),
+        held: of("held"),
+        messages: Number(messages.n),
+        unreadable: Number(unreadable.n),
+      };
+    },
+
+    pulse: async () => {
+      const row = await db.selectFrom("pulse").select("body").where("id", "=", 1).executeTakeFirst();
+      return row === undefined ? null : ({ alive: true, ...JSON.parse(row.body) } as Pulse);
+    },
+  };
+}

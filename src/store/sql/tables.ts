@@ -1,0 +1,247 @@
+/** The tables of the ledger as the SQL builder sees them, and how a row becomes a record. */
+import type { Generated } from "kysely";
+import type { FaultRecord } from "../../base/errors.ts";
+import { NO_FACTS } from "../../message/facts.ts";
+import type { Facts, Part } from "../../message/message.ts";
+import {
+  type DocumentRecord,
+  type Event,
+  type ReceiptRecord,
+  type ResultRecord,
+  type RouteRecord,
+  type RunRecord,
+  type Task,
+  type TaskKind,
+  type TaskMemo,
+  type TaskStatus,
+  UNREADABLE,
+} from "../record.ts";
+import type { ArrivalRecord, MailboxRecord, MessageRecord } from "../store.ts";
+
+export type Tables = {
+  mailbox: { name: string; uid_validity: string; uid: number; since: string | null; until: number; swept_at: string | null };
+  message: { id: string; size: number; received_at: string; facts: string | null; faults: string; route: string | null };
+  arrival: {
+    id: Generated<number>;
+    mailbox: string;
+    uid_validity: string;
+    uid: number;
+    message: string | null;
+    received_at: string | null;
+    seen_at: string;
+    fault: string | null;
+  };
+  part: {
+    message: string;
+    position: number;
+    id: string;
+    parent: string | null;
+    role: string;
+    filename: string | null;
+    content_type: string;
+    sniffed_type: string | null;
+    disposition: string | null;
+    content_id: string | null;
+    sha256: string;
+    size: number;
+  };
+  document: { id: string; message: string; position: number; service: string; whole: number; parts: string };
+  result: {
+    document: string;
+    service: string;
+    run_id: string | null;
+    data: string;
+    credits: number | null;
+    reasoning: string | null;
+    review: string | null;
+    raw: string;
+    at: string;
+  };
+  run: {
+    /** `<document>/<run id>`: the same run is one row, however often it is told. */
+    key: string;
+    document: string;
+    service: string;
+    mailbox: string;
+    run_id: string | null;
+    credits: number | null;
+    possibly_twice: number;
+    /** 1: no run, only what may have been done twice. */
+    only_doubt: number;
+    at: string;
+  };
+  /** Services and sinks that a person has to let go on. */
+  paused: { name: string; paused_at: string; why: string };
+  webhook: { service: string; event_id: string; at: string };
+  receipt: { key: string; message: string; document: string | null; sink: string; receipt: string; at: string };
+  task: {
+    id: Generated<number>;
+    kind: string;
+    subject: string;
+    message: string;
+    status: string;
+    attempts: number;
+    failing_since: string | null;
+    due_at: string;
+    memo: string | null;
+    fault: string | null;
+    /** The run that is asked after. */
+    run_id: string | null;
+    /** Of a delivery: where it goes, and its place among the deliveries of its message to there. */
+    sink: string | null;
+    position: number | null;
+    released: number;
+    created_at: string;
+    updated_at: string;
+  };
+  event: {
+    id: Generated<number>;
+    at: string;
+    message: string | null;
+    mailbox: string | null;
+    what: string;
+    subject: string | null;
+    note: string | null;
+    fault_code: string | null;
+  };
+  pulse: { id: number; body: string };
+};
+
+type Row<T> = { [K in keyof T]: T[K] extends Generated<infer G> ? G : T[K] };
+
+const json = (text: string | null): unknown => (text === null ? null : JSON.parse(text));
+
+/** A row that cannot be read becomes a task that says so: it must not hold up the others. */
+export function taskOf(row: Row<Tables["task"]>): Task {
+  try {
+    return readTask(row);
+  } catch {
+    const fault = {
+      code: UNREADABLE,
+      message: `row ${row.id} of the table task (${row.kind} ${row.subject}) cannot be read`,
+      advice: "restore the ledger from a backup, or mend the row, then run `billhook retry`",
+      temporary: false,
+    };
+    return { ...readTask({ ...row, memo: null, fault: null }), fault };
+  }
+}
+
+function readTask(row: Row<Tables["task"]>): Task {
+  return {
+    id: row.id,
+    kind: row.kind as TaskKind,
+    subject: row.subject,
+    message: row.message,
+    status: row.status as TaskStatus,
+    attempts: row.attempts,
+    failingSince: row.failing_since,
+    dueAt: row.due_at,
+    memo: json(row.memo) as TaskMemo | null,
+    fault: json(row.fault) as FaultRecord | null,
+    released: row.released === 1,
+    createdAt: row.created_at,
+    updatedAt: row.updated_at,
+  };
+}
+
+export function messageOf(row: Row<Tables["message"]>): MessageRecord {
+  return {
+    id: row.id,
+    sha256: row.id,
+    size: row.size,
+    receivedAt: row.received_at,
+    // Facts of an older version know less.
+    facts: row.facts === null ? null : { ...NO_FACTS, ...(json(row.facts) as Facts) },
+    faults: json(row.faults) as FaultRecord[],
+    route: json(row.route) as RouteRecord | null,
+  };
+}
+
+export function arrivalOf(row: Row<Tables["arrival"]>): ArrivalRecord {
+  return {
+    id: String(row.id),
+    origin: { mailbox: row.mailbox, uidValidity: row.uid_validity, uid: row.uid },
+    message: row.message,
+    receivedAt: row.received_at,
+    seenAt: row.seen_at,
+    fault: json(row.fault) as FaultRecord | null,
+  };
+}
+
+export function mailboxOf(row: Row<Tables["mailbox"]>): MailboxRecord {
+  return {
+    mailbox: row.name,
+    cursor: { uidValidity: row.uid_validity, uid: row.uid, since: row.since, until: row.until },
+    sweptAt: row.swept_at,
+  };
+}
+
+export function partOf(row: Row<Tables["part"]>): Part {
+  return {
+    id: row.id,
+    parent: row.parent,
+    role: row.role as Part["role"],
+    filename: row.filename,
+    contentType: row.content_type,
+    sniffedType: row.sniffed_type,
+    disposition: row.disposition as Part["disposition"],
+    contentId: row.content_id,
+    sha256: row.sha256,
+    size: row.size,
+  };
+}
+
+export function partRow(message: string, position: number, part: Part): Tables["part"] {
+  return {
+    message,
+    position,
+    id: part.id,
+    parent: part.parent,
+    role: part.role,
+    filename: part.filename,
+    content_type: part.contentType,
+    sniffed_type: part.sniffedType,
+    disposition: part.disposition,
+    content_id: part.contentId,
+    sha256: part.sha256,
+    size: part.size,
+  };
+}
+
+export function documentOf(row: Row<Tables["document"]>): DocumentRecord {
+  return {
+    id: row.id,
+    message: row.message,
+    position: row.position,
+    service: row.service,
+    whole: row.whole === 1,
+    parts: JSON.parse(row.parts) as string[],
+  };
+}
+
+export function resultOf(row: Omit<Row<Tables["result"]>, "raw" | "at">): Omit<ResultRecord, "raw"> {
+  const { document, service, credits, reasoning } = row;
+  return { document, service, runId: row.run_id, data: json(row.data), credits, reasoning, review: json(row.review) };
+}
+
+export function runOf(row: Row<Tables["run"]>): RunRecord {
+  const { document, service, mailbox, credits } = row;
+  const onlyDoubt = row.only_doubt === 1 ? ({ onlyDoubt: true } as const) : {};
+  return { document, service, mailbox, runId: row.run_id, credits, possiblyTwice: row.possibly_twice, ...onlyDoubt };
+}
+
+export function receiptOf(row: Row<Tables["receipt"]>): ReceiptRecord {
+  return { key: row.key, document: row.document, sink: row.sink, receipt: JSON.parse(row.receipt) as ReceiptRecord["receipt"] };
+}
+
+export function eventRecordOf(row: Row<Tables["event"]>): Event {
+  return {
+    at: row.at,
+    message: row.message,
+    mailbox: row.mailbox,
+    what: row.what,
+    subject: row.subject,
+    note: row.note,
+    faultCode: row.fault_code,
+  };
+}
