@@ -20,7 +20,7 @@ type Options = { readonly once: boolean; readonly json: boolean; readonly out: s
 
 /** The packaged and the checked-out tree have these two at the same place. */
 const CONFIG = fileURLToPath(new URL("../../config/demo.yaml", import.meta.url));
-const MAIL = fileURLToPath(new URL("../../fixtures/mail", import.meta.url));
+const MAIL = fileURLToPath(new URL("../../fixtures/mail/", import.meta.url));
 
 const USER = "invoices";
 const PASSWORD = "demo";

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { loadConfig } from "../../src/config/load.ts";
 
-const directory = new URL("../../fixtures/config/bad", import.meta.url).pathname;
+const directory = new URL("../../fixtures/config/bad/", import.meta.url).pathname;
 const env = {
   IMAP_PASSWORD: "correct-horse",
   CLOUDSQUID_API_KEY: "battery-staple",

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
-const top = fileURLToPath(new URL("../..", import.meta.url));
+const top = fileURLToPath(new URL("../../", import.meta.url));
 
 describe("the package", () => {
   let directory: string;

@@ -136,7 +136,7 @@ describe.skipIf(missing !== null)(`sinks in trouble${missing === null ? "" : ` -
 });
 
 describe("a configuration with wrong sinks or routes", () => {
-  const directory = new URL("../../fixtures/config/bad", import.meta.url).pathname;
+  const directory = new URL("../../fixtures/config/bad/", import.meta.url).pathname;
   const env = { IMAP_PASSWORD: "correct-horse", CLOUDSQUID_API_KEY: "battery-staple", EXTEND_API_KEY: "battery-extend" };
 
   it("ends run and check with exit 2, and each fault with its line and column", async () => {

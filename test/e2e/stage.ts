@@ -7,7 +7,7 @@ import { type Dovecot, startDovecot } from "../servers/dovecot.ts";
 import { type Billhook, startBillhook } from "../servers/process.ts";
 
 const KEY = "stage-key";
-export const MAIL = new URL("../../fixtures/mail", import.meta.url);
+export const MAIL = new URL("../../fixtures/mail/", import.meta.url);
 
 export type Expectation = {
   readonly settles: "done" | "failed";

@@ -15,7 +15,7 @@ import { json, startScriptedHttp } from "../servers/scripted-http.ts";
 import { documentOf, piece, testClock } from "./documents.ts";
 import { extend as extendAt, never } from "./extend-service.ts";
 
-const MAIL = new URL("../../fixtures/mail", import.meta.url);
+const MAIL = new URL("../../fixtures/mail/", import.meta.url);
 const http = { call: () => Promise.reject(new Error("a plan asks nobody")), close: async () => {} };
 const deps = { clock: testClock(), http };
 

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import type { Invoice } from "../../src/invoice/invoice.ts";
 import { readInvoice, sameInvoice } from "../../src/invoice/read.ts";
 
-const corpus = new URL("../../../shared/corpus", import.meta.url);
+const corpus = new URL("../../../shared/corpus/", import.meta.url);
 const oracle = new URL("oracle/invoices.tsv", corpus);
 const missing = !existsSync(oracle);
 const unlessMissing = missing ? " (skipped: ../shared/corpus is not here)" : "";

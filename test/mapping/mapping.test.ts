@@ -9,7 +9,7 @@ import { createMapping, type Mapped } from "../../src/mapping/mapping.ts";
 import { readSubmitted } from "../../src/sandbox/answer.ts";
 import { ublInvoice } from "../invoice/samples.ts";
 
-const corpus = new URL("../../../shared/corpus/xrechnung-testsuite", import.meta.url);
+const corpus = new URL("../../../shared/corpus/xrechnung-testsuite/", import.meta.url);
 const missing = !existsSync(corpus);
 const unlessMissing = missing ? " (skipped: ../shared/corpus is not here)" : "";
 

@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
 import { split } from "../../src/cli/split.ts";
 
-const root = new URL("../..", import.meta.url).pathname;
+const root = new URL("../../", import.meta.url).pathname;
 const corpus = join(root, "../shared/corpus");
 const missing = !existsSync(corpus);
 const score = async (...options: string[]) => {
