@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { jsonSchema, reference } from "../../src/config/document.ts";
 
-const read = (name: string) => readFileSync(new URL(`../../config${name}`, import.meta.url), "utf8");
+const read = (name: string) => readFileSync(new URL(`../../config/${name}`, import.meta.url), "utf8");
 
 test("config/config.schema.json is fresh", () => {
   expect(read("config.schema.json") === jsonSchema(), "config/config.schema.json is stale: run `npm run generate`").toBe(true);

@@ -110,7 +110,7 @@ const never = new AbortController().signal;
 
 /** Takes in a message of fixtures/mail as the mailbox `invoices` would give it. Resolves with its id. */
 export async function arrive(works: Works, fixture: string, uid = 1, mailbox = "invoices"): Promise<string> {
-  const bytes = await readFile(new URL(`../../fixtures/mail${fixture}.eml`, import.meta.url));
+  const bytes = await readFile(new URL(`../../fixtures/mail/${fixture}.eml`, import.meta.url));
   const origin = { mailbox, uidValidity: "1", uid };
   const cursor = { uidValidity: "1", uid, since: null, until: 0 };
   const arrival = {
