@@ -20,11 +20,19 @@ export const LONGEST_ANSWER = 4_000_000;
 export function parsedObject(text: string): JsonObject | null {
   if (!isBounded(text)) return null;
   try {
-    const json: unknown = JSON.parse(text);
+    const json: unknown = LONG_NUMBER.test(text) ? JSON.parse(text, withAllDigits) : JSON.parse(text);
     return isStructured(json) ? json : null;
   } catch {
     return null;
   }
+}
+
+const LONG_NUMBER = /\d{16}/;
+
+/** An order number of twenty digits loses some as a number: it becomes their text. */
+function withAllDigits(_key: string, value: unknown, context: { readonly source?: string } = {}): unknown {
+  const { source } = context;
+  return typeof value === "number" && source !== undefined && /^-?\d{16,}$/.test(source) && String(value) !== source ? source : value;
 }
 
 /** Whether the value is an object or a list. */

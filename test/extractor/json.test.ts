@@ -21,6 +21,18 @@ describe("a text is read", () => {
     for (const text of ["", "1", "null", '"a"', "{", "]", "[[]", '["a]', "[1}"]) expect(parsedObject(text)).toBeNull();
   });
 
+  test("an integer that loses digits as a number becomes their text", () => {
+    const text =
+      '{"order":20240000000000001234,"list":[-90071992547409931],"plain":9007199254740991,"gross":119.0000000000000000,"text":"90071992547409931"}';
+    expect(parsedObject(text)).toEqual({
+      order: "20240000000000001234",
+      list: ["-90071992547409931"],
+      plain: 9_007_199_254_740_991,
+      gross: 119,
+      text: "90071992547409931",
+    });
+  });
+
   test("up to 200 deep", () => {
     const deep = (depth: number) => "[".repeat(depth) + "]".repeat(depth);
     expect(parsedObject(deep(200))).not.toBeNull();
