@@ -182,6 +182,7 @@ export const WORDS: readonly Scripted[] = [
       ),
   },
   refusing("one message is always NO", Number.POSITIVE_INFINITY, { tells: ["imap.refused"], unreadable: 1 }),
+  refusing("one message is listed and has no row", Number.POSITIVE_INFINITY, { tells: ["imap.refused"], unreadable: 1 }, "OK Done"),
   refusing("one message is NO twice", 2, { tells: ["imap.refused"] }),
   {
     name: "bodies [UNAVAILABLE], once",

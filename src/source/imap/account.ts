@@ -222,6 +222,8 @@ export function shareAccount(account: Account, clock: Clock, pause: () => number
     open = null;
     current = null;
     await last?.end();
+    // Its own end tells nobody any more, and `attend` waits for word of it.
+    nudge.resolve();
   }
 
   function watch(folder: string, ring: () => void): Seat {

@@ -93,9 +93,16 @@ export async function fetchPiece(session: Session, uid: number, start: number, l
     seen = true;
     if (row.source) piece = row.source;
   }
-  if (piece !== null || !seen) return piece;
-  if (start > 0) return new Uint8Array(0);
+  if (piece !== null || (!seen && !(await isThere(session, uid)))) return piece;
+  if (seen && start > 0) return new Uint8Array(0);
   throw new Fault("imap.refused", "The server lists the message and sends no body for it.");
+}
+
+/** An answer without a row does not say that the message is gone: some servers leave out what they cannot read. */
+async function isThere(session: Session, uid: number): Promise<boolean> {
+  let found = false;
+  for await (const row of rows(session, `${uid}`, { uid: true })) found ||= row.uid === uid;
+  return found;
 }
 
 export async function* piecesFrom(
