@@ -24,7 +24,6 @@ import type { Outlet, Service, Works } from "../pipeline/step.ts";
 import { createFileSink } from "../sink/file.ts";
 import { createHttpSink } from "../sink/http.ts";
 import type { Sink } from "../sink/sink.ts";
-import { createSmtpSink } from "../sink/smtp.ts";
 import { createAccounts } from "../source/imap/accounts.ts";
 import { createImapSource } from "../source/imap.ts";
 import type { Source } from "../source/source.ts";
@@ -148,6 +147,8 @@ async function createSink(name: string, config: SinkConfig, whole: Config, deps:
       );
       const own = [...Object.values(whole.mailboxes).map(({ user }) => user), ...senders];
       const options = { ...config, name, ca, own, timeoutMs: config.timeout };
+      // Only who sends mail pays for what it takes.
+      const { createSmtpSink } = await import("../sink/smtp.ts");
       const sink = createSmtpSink(options, { clock, sentTo: (address, since) => sentTo(name, address, since) });
       return { sink, close: async () => {} };
     }
