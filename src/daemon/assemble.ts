@@ -30,7 +30,6 @@ import type { Source } from "../source/source.ts";
 import { openSpool } from "../store/spool.ts";
 import { openLedger } from "../store/sql.ts";
 import type { Ledger } from "../store/store.ts";
-import { createSignIns } from "./signins.ts";
 
 export type Doors = {
   readonly sources: ReadonlyMap<string, Source>;
@@ -59,16 +58,19 @@ export async function assembleDoors(config: Config, { clock, log }: Deps, memory
   const closing: (() => Promise<void>)[] = [];
   const accounts = createAccounts(clock);
 
-  const signIns = createSignIns(config, { clock, proxies }, (name) => sources.get(name)?.sweep());
+  // Only who signs in by OAuth pays for what it takes.
+  const signIns = Object.values(config.mailboxes).some(({ oauth2 }) => oauth2 !== null)
+    ? (await import("./signins.ts")).createSignIns(config, { clock, proxies }, (name) => sources.get(name)?.sweep())
+    : null;
   for (const [name, mailbox] of Object.entries(config.mailboxes)) {
     const { host, port, tls, user, password, oauth2, folder, start, afterwards } = mailbox;
     const ca = await pem("ca", mailbox.ca);
-    const secret = { password, accessToken: signIns.byMailbox.get(name)?.accessToken ?? null, mechanism: oauth2?.mechanism ?? "auto" };
+    const secret = { password, accessToken: signIns?.byMailbox.get(name)?.accessToken ?? null, mechanism: oauth2?.mechanism ?? "auto" };
     const source = createImapSource({ name, host, port, tls, ca, user, ...secret, folder, start, afterwards }, { clock, log, accounts });
     sources.set(name, source);
     closing.push(source.close);
   }
-  closing.push(signIns.close);
+  if (signIns !== null) closing.push(signIns.close);
   for (const [name, service] of Object.entries(config.services)) {
     const { rates, breaker, limits, invoice, timeout } = service;
     // A socket for each task in hand: behind one's turn there is no second line, in which a call could wait for longer.
