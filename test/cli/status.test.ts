@@ -1,11 +1,10 @@
 /** Health of the real daemon as seen from outside: `status --alive` and /readyz name the culprit and the reason, and go green by themselves. */
 import { execFileSync } from "node:child_process";
-import { once } from "node:events";
 import { open, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { type Dovecot, requireDovecot, startDovecot } from "../servers/dovecot.ts";
+import { freePort } from "../servers/ports.ts";
 import { billhook, startBillhook } from "../servers/process.ts";
 import { makeReadOnly, makeWritable, noDisk, smallDisk, temporaryDirectory } from "../store/disk.ts";
 
@@ -13,15 +12,6 @@ const missing = requireDovecot();
 const why = [missing, noDisk].filter((reason) => reason !== null).join("; ");
 
 type Reason = { readonly about: string; readonly name: string | null; readonly code: string; readonly message: string };
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  return typeof address === "object" && address !== null ? address.port : 0;
-}
 
 async function stage(dovecot: Dovecot, state: string) {
   const directory = await temporaryDirectory();

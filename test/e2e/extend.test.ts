@@ -1,10 +1,10 @@
 /** The whole job at Extend with real processes: every fixture, the normalised invoices, credits, and webhooks that make it quick. */
 import { createHash } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Delivered, Entry } from "../../src/sink/delivery.ts";
 import { requireDovecot } from "../servers/dovecot.ts";
+import { freePort } from "../servers/ports.ts";
 import type { Billhook, LogLine } from "../servers/process.ts";
 import { type Counts, fixtures, type Stage, startStage } from "./stage.ts";
 
@@ -37,14 +37,6 @@ const termsOf = ({
   gross_amount: gross,
   iban,
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === "object" && address !== null ? address.port : 0;
-}
 
 const settled = (count: number) => {
   const over = new Set<unknown>();

@@ -3,10 +3,10 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, rmSync } from "node:fs";
 import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rename, rm, utimes, writeFile } from "node:fs/promises";
-import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
+import { freePort, greets } from "./ports.ts";
 
 export type AppendOptions = {
   /** Becomes INTERNALDATE. */
@@ -249,23 +249,4 @@ function kill(pid: number): void {
   } catch {
     // It is gone already.
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, HOST);
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  return typeof address === "object" && address !== null ? address.port : 0;
-}
-
-async function greets(port: number): Promise<boolean> {
-  const socket = connect(port, HOST);
-  const greeted = await new Promise<boolean>((resolve) => {
-    socket.once("data", () => resolve(true)).once("error", () => resolve(false));
-    socket.once("close", () => resolve(false));
-  });
-  socket.destroy();
-  return greeted;
 }

@@ -3,11 +3,11 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, rmSync } from "node:fs";
 import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import type { Dovecot } from "./dovecot.ts";
+import { freePort, greets } from "./ports.ts";
 
 export type Postfix = {
   readonly host: string;
@@ -166,23 +166,4 @@ function kill(pid: number): void {
   } catch {
     // It is gone already.
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, HOST);
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  return typeof address === "object" && address !== null ? address.port : 0;
-}
-
-async function greets(port: number): Promise<boolean> {
-  const socket = connect(port, HOST);
-  const greeted = await new Promise<boolean>((resolve) => {
-    socket.once("data", () => resolve(true)).once("error", () => resolve(false));
-    socket.once("close", () => resolve(false));
-  });
-  socket.destroy();
-  return greeted;
 }
