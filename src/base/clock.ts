@@ -26,6 +26,19 @@ export const systemClock: Clock = {
     }),
 };
 
+/** The work's outcome, or a rejection with `reason()` as soon as the signal is aborted; the work itself goes on, and what becomes of it then is nobody's. */
+export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal, reason: () => unknown = () => signal.reason): Promise<T> {
+  const aborted = Promise.withResolvers<never>();
+  const stop = () => aborted.reject(reason());
+  if (signal.aborted) stop();
+  signal.addEventListener("abort", stop, { once: true });
+  try {
+    return await Promise.race([work, aborted.promise]);
+  } finally {
+    signal.removeEventListener("abort", stop);
+  }
+}
+
 /** Milliseconds of a duration such as `90s`, `30m`, `12h`, `7d`, `500ms`; null when it is not one. */
 export function durationMs(text: string): number | null {
   const match = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)$/.exec(text.trim());

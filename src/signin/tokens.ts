@@ -1,6 +1,6 @@
 /** The tokens of one mailbox: given while they are good, asked for once for all who wait, stored before they are used. */
 import { createHash } from "node:crypto";
-import type { Clock } from "../base/clock.ts";
+import { type Clock, unlessAborted } from "../base/clock.ts";
 import { asFault, Fault, permanent } from "../base/errors.ts";
 import type { OAuth, OAuthOptions } from "./oauth.ts";
 import type { Grant, SignIn, Tokens } from "./signin.ts";
@@ -170,14 +170,6 @@ function askedWith({ place, clientId, scope, grant, refreshToken }: SignInOption
   return createHash("sha256").update(JSON.stringify(what)).digest("base64");
 }
 
-async function orStopped<T>(work: Promise<T>, signal: AbortSignal, name: string): Promise<T> {
-  const stopped = Promise.withResolvers<never>();
-  const stop = () => stopped.reject(new Fault("signin.stopped", `Signing in to mailbox ${name} was stopped.`));
-  if (signal.aborted) stop();
-  signal.addEventListener("abort", stop, { once: true });
-  try {
-    return await Promise.race([work, stopped.promise]);
-  } finally {
-    signal.removeEventListener("abort", stop);
-  }
+function orStopped<T>(work: Promise<T>, signal: AbortSignal, name: string): Promise<T> {
+  return unlessAborted(work, signal, () => new Fault("signin.stopped", `Signing in to mailbox ${name} was stopped.`));
 }

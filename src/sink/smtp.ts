@@ -1,6 +1,6 @@
 /** The smtp sink: a mail in reply to whoever sent the invoice, or to fixed addresses, handed to a submission server (RFC 6409). */
 import parseAddresses from "nodemailer/lib/addressparser";
-import type { Clock } from "../base/clock.ts";
+import { type Clock, unlessAborted } from "../base/clock.ts";
 import { Fault, permanent } from "../base/errors.ts";
 import type { Address } from "../message/message.ts";
 import type { Delivery, Receipt, Sink } from "./sink.ts";
@@ -61,7 +61,8 @@ export function createSmtpSink(options: SmtpSinkOptions, outside: { readonly clo
     const work = () => send(delivery, key, recipient.to, signal);
     if (to !== "sender") return work();
     const address = recipient.to.join().toLowerCase();
-    const receipt = await orAborted(within(address, key, work, isLost), signal);
+    // Who waits for a turn need not wait for those before.
+    const receipt = await unlessAborted(within(address, key, work, isLost), signal);
     // Not sent later either: what goes in a circle would only go on more slowly.
     return receipt ?? { skipped: `${perHour} answers have gone to this address within an hour` };
   };
@@ -74,17 +75,6 @@ export function createSmtpSink(options: SmtpSinkOptions, outside: { readonly clo
   };
 
   return { name, deliver, destination, probe: submitter.probe };
-}
-
-/** The work's outcome, or the signal's reason as soon as it is aborted: who waits for a turn need not wait for those before. */
-function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const stop = () => reject(signal.reason);
-    if (signal.aborted) stop();
-    signal.addEventListener("abort", stop, { once: true });
-    const rest = () => signal.removeEventListener("abort", stop);
-    work.then(resolve, reject).then(rest);
-  });
 }
 
 function isLost(thrown: unknown): boolean {

@@ -1,5 +1,5 @@
 /** The IMAP source: watches one folder of one account, sees what arrives, and settles it; it reconnects by itself. */
-import type { Clock } from "../base/clock.ts";
+import { type Clock, unlessAborted } from "../base/clock.ts";
 import { Fault } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { backoffMs, isFirm } from "./imap/account.ts";
@@ -265,14 +265,6 @@ function createBell() {
   };
 }
 
-async function orStopped<T>(work: Promise<T>, signal: AbortSignal, mailbox: string): Promise<T> {
-  const stopped = Promise.withResolvers<never>();
-  const stop = () => stopped.reject(new Fault("imap.stopped", `Work in ${mailbox} was stopped.`));
-  if (signal.aborted) stop();
-  signal.addEventListener("abort", stop, { once: true });
-  try {
-    return await Promise.race([work, stopped.promise]);
-  } finally {
-    signal.removeEventListener("abort", stop);
-  }
+function orStopped<T>(work: Promise<T>, signal: AbortSignal, mailbox: string): Promise<T> {
+  return unlessAborted(work, signal, () => new Fault("imap.stopped", `Work in ${mailbox} was stopped.`));
 }
