@@ -157,7 +157,8 @@ async function save(trx: Transaction<Tables>, task: Task, outcome: Outcome, now:
     await grow(trx, task.message, outcome.growth, next.updatedAt);
   const event = eventOf(task, outcome, now);
   if (outcome.is !== "later" || outcome.quiet !== true) await addEvent(trx, event);
-  await close(trx, task.message, next.updatedAt);
+  // Nothing follows from a task that stays as it is, as most do at a poll.
+  if (next.status !== task.status) await close(trx, task.message, next.updatedAt);
   return event;
 }
 
