@@ -4,7 +4,8 @@ import { loadConfig } from "../config/load.ts";
 import { assembleLedger } from "../daemon/assemble.ts";
 import { examine } from "../pipeline/examine.ts";
 import { type Ailment, ailmentOf, ailmentsOf, type Condition, lastSweep, oldestDue, sizeText } from "../pipeline/health.ts";
-import type { Ledger, Queue, Summary, TaskState } from "../store/store.ts";
+import type { Summary } from "../store/mail.ts";
+import type { Ledger, Queue, TaskState } from "../store/store.ts";
 import type { Terminal } from "./terminal.ts";
 
 type Options = { readonly config: string; readonly alive: boolean; readonly json: boolean };

@@ -28,7 +28,8 @@ function noteOf({ skipped, refused }: Receipt): { readonly note?: string } {
 async function deliveryOf({ subject: key, message, memo }: Task, of: string, works: Works): Promise<Delivery> {
   const whole = positionOf(of) === 0;
   const telling = tellingOf(memo);
-  const ids = whole ? (await works.ledger.documents(message)).map(({ id }) => id) : [of];
+  const isTold = (position: number) => telling === null || telling.read.includes(position) || Object.hasOwn(telling.faults, position);
+  const ids = whole ? (await works.ledger.documents(message)).flatMap(({ id, position }) => (isTold(position) ? [id] : [])) : [of];
   const tasks = await works.ledger.tasks(message);
   const told: Told[] = [];
   for (const id of ids) {

@@ -2,15 +2,22 @@
 import { permanent } from "../base/errors.ts";
 import type { Document, Extractor } from "../extractor/extractor.ts";
 import { type Blob, type Facts, type Part, type Piece, typeOf } from "../message/message.ts";
+import type { MessageRecord } from "../store/mail.ts";
 import type { DocumentRecord, TaskMemo } from "../store/record.ts";
-import type { MessageRecord, Spool } from "../store/store.ts";
+import type { Spool } from "../store/store.ts";
 import type { Works } from "./step.ts";
 
 /**
  * One document for the whole mail, or one for each attachment the service takes. Never none: a mail without such an attachment is
- * a document the service will refuse, so that it fails visibly instead of being settled as done. Pure.
+ * a document the service will refuse, so that it fails visibly instead of being settled as done. `from` is the position of the first. Pure.
  */
-export function documentsOf(message: string, parts: readonly Part[], service: string, extractor: Extractor): readonly DocumentRecord[] {
+export function documentsOf(
+  message: string,
+  parts: readonly Part[],
+  service: string,
+  extractor: Extractor,
+  from = 1,
+): readonly DocumentRecord[] {
   const all = parts.map((part) => part.id);
   const attachments =
     extractor.grain === "message"
@@ -18,9 +25,9 @@ export function documentsOf(message: string, parts: readonly Part[], service: st
       : parts.filter((part) => part.role === "attachment" && extractor.accepts(typeOf(part), part.filename)).map((part) => [part.id]);
   const whole = attachments.length === 0;
   return (whole ? [all] : attachments).map((ids, index) => ({
-    id: `${message}.${index + 1}`,
+    id: `${message}.${from + index}`,
     message,
-    position: index + 1,
+    position: from + index,
     service,
     whole,
     parts: ids,

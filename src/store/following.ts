@@ -5,6 +5,7 @@ import {
   type NewTask,
   positionOf,
   type RouteRecord,
+  reextractionOf,
   type Task,
   type Telling,
   tellingMemo,
@@ -16,7 +17,8 @@ export type Known = Pick<Task, "kind" | "status" | "subject" | "memo" | "fault">
 /**
  * The tasks that are missing:
  * - a delivery to each sink of the route, as soon as a document was read (`per: document`) or all of them are over (`per: message`); of
- *   failures only to sinks that want them. When more could be read since it was told, it is told again, under another key.
+ *   failures only to sinks that want them. When more could be read since it was told, it is told again, under another key. Of a message
+ *   that was read anew only the documents of the last time are told.
  * - when nothing else is open any more, a settle task for every arrival that has none yet.
  */
 export function following(
@@ -30,8 +32,9 @@ export function following(
 }
 
 function deliveries(message: string, tasks: readonly Known[], route: RouteRecord | null): readonly NewTask[] {
-  const documents = tasks.filter(({ kind }) => kind === "extract");
-  const over = tasks.every(({ kind, status }) => (kind !== "split" && kind !== "extract") || status === "done" || status === "failed");
+  const from = reextractionOf(tasks.find(({ kind }) => kind === "split")?.memo ?? null)?.from ?? 1;
+  const documents = tasks.filter(({ kind, subject }) => kind === "extract" && positionOf(subject) >= from);
+  const over = tasks.every((task) => (task.kind !== "split" && task.kind !== "extract") || isOver(task));
   return (route?.sinks ?? []).flatMap(({ name, per, failures }) => {
     const units = per === "document" ? documents.filter(isOver).map((one) => ({ of: one.subject, documents: [one] })) : [];
     const all = per === "message" && over && documents.length > 0 ? [{ of: message, documents }] : [];

@@ -4,8 +4,8 @@ import type { Facts, Part } from "../message/message.ts";
 
 export const TASK_KINDS = ["split", "extract", "deliver", "settle"] as const;
 export type TaskKind = (typeof TASK_KINDS)[number];
-/** `held`: nothing is wrong, a person has to let it go (`billhook release`). */
-export type TaskStatus = "open" | "done" | "failed" | "held";
+/** `held`: nothing is wrong, a person has to let it go (`billhook release`). `ignored`: a person gave it up (`billhook ignore`). */
+export type TaskStatus = "open" | "done" | "failed" | "held" | "ignored";
 
 /** Plain JSON a task carries from one effect to the next. */
 export type TaskMemo = { readonly [key: string]: string | number | boolean | null | readonly string[] };
@@ -102,6 +102,18 @@ export function tellingOf(memo: TaskMemo | null): Telling | null {
     read: read === "" ? [] : read.split(",").map(Number),
     faults: typeof faults === "string" ? (JSON.parse(faults) as Telling["faults"]) : {},
   };
+}
+
+/** In the memo of a split task: the message is read anew, by this service or the one of its route, into documents from this position on. */
+export type Reextraction = { readonly service: string | null; readonly from: number };
+
+export function reextractionMemo({ service, from }: Reextraction): TaskMemo {
+  return { service, from };
+}
+
+export function reextractionOf(memo: TaskMemo | null): Reextraction | null {
+  const from = memo?.from;
+  return typeof from === "number" ? { service: typeof memo?.service === "string" ? memo.service : null, from } : null;
 }
 
 /** 0 for a whole message. */
@@ -261,13 +273,14 @@ export function eventOf(task: Task, outcome: Outcome, now: Date): Event {
   };
 }
 
-/** What the mailbox is told: `done` only when every task before settling is done. */
+/** What the mailbox is told: `done` only when every task before settling is done, or was given up by a person. */
 export function verdictOf(tasks: readonly Pick<Task, "kind" | "status">[]): "done" | "failed" {
-  return tasks.some((task) => task.kind !== "settle" && task.status !== "done") ? "failed" : "done";
+  return tasks.some(({ kind, status }) => kind !== "settle" && status !== "done" && status !== "ignored") ? "failed" : "done";
 }
 
 /** The state of a message as a person is told it. `held` and `failed` wait for a person, `waiting` for a limit or a paused service. */
-export type Standing = "working" | "retrying" | "waiting" | "held" | "done" | "failed";
+export const STANDINGS = ["held", "retrying", "waiting", "working", "failed", "ignored", "done"] as const;
+export type Standing = (typeof STANDINGS)[number];
 
 export function standingOf(tasks: readonly Pick<Task, "status" | "attempts" | "fault">[]): Standing {
   if (tasks.some((task) => task.status === "held")) return "held";
@@ -275,5 +288,6 @@ export function standingOf(tasks: readonly Pick<Task, "status" | "attempts" | "f
   if (open.some((task) => task.attempts > 0)) return "retrying";
   if (open.some((task) => task.fault !== null)) return "waiting";
   if (open.length > 0) return "working";
-  return tasks.some((task) => task.status === "failed") ? "failed" : "done";
+  if (tasks.some((task) => task.status === "failed")) return "failed";
+  return tasks.some((task) => task.status === "ignored") ? "ignored" : "done";
 }

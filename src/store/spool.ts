@@ -72,7 +72,7 @@ export async function openSpool(directory: string): Promise<Spool> {
       return { sha256, size, head };
     };
 
-  async function* open(shelf: Shelf, blob: Blob): AsyncIterable<Uint8Array> {
+  async function check(shelf: Shelf, blob: Blob): Promise<void> {
     const file = path(shelf, blob.sha256);
     const found = await stat(file).catch((thrown: NodeJS.ErrnoException) => thrown);
     if (found instanceof Error) {
@@ -90,12 +90,17 @@ export async function openSpool(directory: string): Promise<Spool> {
         "restore the spool from a backup, or let the mailbox give the message again",
       );
     }
-    yield* createReadStream(file, { highWaterMark: 16 * 1024 }) as AsyncIterable<Uint8Array>;
+  }
+
+  async function* open(shelf: Shelf, blob: Blob): AsyncIterable<Uint8Array> {
+    await check(shelf, blob);
+    yield* createReadStream(path(shelf, blob.sha256), { highWaterMark: 16 * 1024 }) as AsyncIterable<Uint8Array>;
   }
 
   return {
     keep,
     open,
+    check,
     path,
     clean: async () => {
       let removed = 0;

@@ -7,10 +7,13 @@ import { Migrator } from "kysely/migration";
 import { Fault, permanent, reasonOf } from "../base/errors.ts";
 import { makeDirectory } from "../base/files.ts";
 import { isHeld, type Lock, takeLock } from "./lock.ts";
+import { decidingOn } from "./sql/decide.ts";
 import { ledgerDialect } from "./sql/dialect.ts";
 import { migrations } from "./sql/migrations.ts";
 import { moneyOn } from "./sql/money.ts";
 import { readsOn } from "./sql/read.ts";
+import { receivingOn } from "./sql/receive.ts";
+import { searchOn } from "./sql/search.ts";
 import type { Tables } from "./sql/tables.ts";
 import { writesOn } from "./sql/write.ts";
 import type { Ledger } from "./store.ts";
@@ -48,7 +51,10 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
     const db = new Kysely<Tables>({ dialect: ledgerDialect(database) });
     if (own) await migrate(db);
     return {
-      ...guarded({ ...readsOn(db), ...writesOn(db), ...moneyOn(db), held: async () => isHeld(directory) }, file),
+      ...guarded(
+        { ...readsOn(db), ...receivingOn(db), ...writesOn(db), ...moneyOn(db), ...searchOn(db), ...decidingOn(db), held: async () => isHeld(directory) },
+        file,
+      ),
       close: async () => {
         await db.destroy();
         close();

@@ -1,6 +1,7 @@
 /** The role of the store: a ledger that remembers and a spool that keeps bytes; nothing is true before it is in both. */
 import type { FaultRecord } from "../base/errors.ts";
-import type { Blob, Facts, Keep, Part } from "../message/message.ts";
+import type { Blob, Keep, Part } from "../message/message.ts";
+import type { ArrivalRecord, CursorRecord, MessageRecord, OriginRecord, Summary } from "./mail.ts";
 import type {
   DocumentRecord,
   Event,
@@ -9,40 +10,12 @@ import type {
   ResultRecord,
   RouteRecord,
   RunRecord,
-  Standing,
   Task,
   TaskKind,
   TaskMemo,
   TaskStatus,
 } from "./record.ts";
-
-/** Where a message was seen. The same fields as a source's origin; the roles do not know each other. */
-export type OriginRecord = { readonly mailbox: string; readonly uidValidity: string; readonly uid: number };
-
-/** How far a mailbox has been read. The same fields as a source's cursor. */
-export type CursorRecord = { readonly uidValidity: string; readonly uid: number; readonly since: string | null; readonly until: number };
-
-export type ArrivalRecord = {
-  readonly id: string;
-  readonly origin: OriginRecord;
-  /** null: the server never gave its bytes; `fault` says why. */
-  readonly message: string | null;
-  readonly receivedAt: string | null;
-  readonly seenAt: string;
-  readonly fault: FaultRecord | null;
-};
-
-export type MessageRecord = Blob & {
-  /** SHA-256 of the raw bytes. */
-  readonly id: string;
-  readonly receivedAt: string;
-  /** null until it is split. */
-  readonly facts: Facts | null;
-  /** What could not be read while splitting; the rest was good. */
-  readonly faults: readonly FaultRecord[];
-  /** null until it is split. */
-  readonly route: RouteRecord | null;
-};
+import type { Search } from "./search.ts";
 
 export type MailboxRecord = {
   readonly mailbox: string;
@@ -103,28 +76,33 @@ export type Spending = {
   readonly possiblyTwice: number;
 };
 
-export type Summary = { readonly message: MessageRecord; readonly standing: Standing; readonly tasks: readonly Task[] };
+/** Bytes that are safe in the spool, and where they were seen. */
+export type Arriving = {
+  readonly blob: Blob;
+  readonly origin: OriginRecord;
+  readonly receivedAt: string | null;
+  /** null: out of turn, how far the mailbox has been read stays as it is. */
+  readonly cursor: CursorRecord | null;
+  readonly now: Date;
+};
 
 export type Received = { readonly message: string; readonly isNew: boolean; readonly event: Event };
 
 /** Every method is one transaction, durable when it resolves. A Fault (`ledger.*`) means nothing of it was saved; `ledger.refused`: this record never will be. */
-export type Ledger = {
+export type Ledger = Search & {
   readonly mailbox: (name: string) => Promise<MailboxRecord | null>;
   /** The bytes are safe: the arrival, the cursor and, for bytes never seen before, the message and its first task. */
-  readonly receive: (arrival: {
-    readonly blob: Blob;
-    readonly origin: OriginRecord;
-    readonly receivedAt: string | null;
-    readonly cursor: CursorRecord;
-    readonly now: Date;
-  }) => Promise<Received>;
-  /** A message the server will not give: a visible record without bytes, and the cursor moves on. */
-  readonly receiveUnreadable: (arrival: {
-    readonly origin: OriginRecord;
-    readonly fault: FaultRecord;
-    readonly cursor: CursorRecord;
-    readonly now: Date;
-  }) => Promise<Event>;
+  readonly receive: (arriving: Arriving) => Promise<Received>;
+  /** The same for several, in the order they were seen: all of them or none, for the price of one. */
+  readonly receiveAll: (arriving: readonly Arriving[]) => Promise<readonly Received[]>;
+  /** A message without bytes: a visible record, and the cursor moves on. One that is known gets the new fault, and is wanted no more. */
+  readonly receiveUnreadable: (arrival: Pick<Arriving, "origin" | "cursor" | "now"> & { readonly fault: FaultRecord }) => Promise<Event>;
+  /** A person wants an arrival without bytes to be fetched after all; null: there is none. */
+  readonly fetchAgain: (arrival: string, now: Date) => Promise<ArrivalRecord | null>;
+  /** What is to be fetched after all, and was not yet. */
+  readonly wanted: (mailbox: string) => Promise<readonly ArrivalRecord[]>;
+  /** How many messages wait to be split. */
+  readonly unsplit: () => Promise<number>;
   readonly swept: (mailbox: string, cursor: CursorRecord, at: Date) => Promise<void>;
 
   /**
@@ -152,7 +130,10 @@ export type Ledger = {
    */
   readonly save: (task: Task, outcome: Outcome, now: Date) => Promise<Event>;
 
-  /** Puts failed tasks back on the list: of the messages whose id begins with `message`, or all of them for null. The mailbox is then told anew. */
+  /**
+   * Puts failed tasks back on the list: of the messages whose id begins with `message`, those a person gave up too, or all that failed for
+   * null. The mailbox is then told anew.
+   */
   readonly reopen: (message: string | null, now: Date) => Promise<readonly Task[]>;
 
   /** Lets held tasks go, of the messages whose id begins with `message`; the limit does not hold them again. */
@@ -231,6 +212,8 @@ export type Spool = {
   readonly keep: (shelf: Shelf) => Keep;
   /** Throws `spool.missing` or `spool.damaged` (other size than remembered) before the first byte. */
   readonly open: (shelf: Shelf, blob: Blob) => AsyncIterable<Uint8Array>;
+  /** Rejects as `open` does. */
+  readonly check: (shelf: Shelf, blob: Blob) => Promise<void>;
   readonly path: (shelf: Shelf, sha256: string) => string;
   /** Removes what an interrupted write left behind. Only for the one who holds the lock. */
   readonly clean: () => Promise<number>;

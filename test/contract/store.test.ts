@@ -445,7 +445,7 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
       "records of many messages at once do not mix",
       withLedger(async (ledger) => {
         await Promise.all(Array.from({ length: 30 }, (_, n) => work(ledger, `m${n}`, 100 + n)));
-        expect(await ledger.counts()).toEqual({ open: 30, done: 90, failed: 0, held: 0, messages: 30, unreadable: 0 });
+        expect(await ledger.counts()).toEqual({ open: 30, done: 90, failed: 0, held: 0, ignored: 0, messages: 30, unreadable: 0 });
         for (let n = 0; n < 30; n += 1)
           expect(await kinds(ledger, `m${n}`)).toEqual(["split done", "extract done", "deliver done", "settle open"]);
       }),
@@ -589,7 +589,7 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
         expect(await ledger.pulse()).toBeNull();
         await tell(ledger);
         expect(await ledger.backlog()).toEqual({ open: 3, waiting: 1 });
-        expect(await ledger.counts()).toEqual({ open: 4, done: 5, failed: 1, held: 0, messages: 4, unreadable: 1 });
+        expect(await ledger.counts()).toEqual({ open: 4, done: 5, failed: 1, held: 0, ignored: 0, messages: 4, unreadable: 1 });
         const summaries = await ledger.summaries(3);
         expect(summaries.map(({ message, standing }) => [message.id, standing])).toEqual([
           [id("good"), "done"],

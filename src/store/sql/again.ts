@@ -4,7 +4,7 @@ import { deliveryKey, deliveryNameOf, type Task } from "../record.ts";
 import { addEvent, addTasks } from "./grow.ts";
 import { type Tables, taskOf } from "./tables.ts";
 
-/** Opens failed or held tasks again; what was held is not held a second time. */
+/** Opens failed or held tasks again, of one message those too that were given up; what was held is not held a second time. */
 export async function putBack(
   trx: Transaction<Tables>,
   from: "failed" | "held",
@@ -15,7 +15,7 @@ export async function putBack(
     await trx
       .selectFrom("task")
       .selectAll()
-      .where("status", "=", from)
+      .where("status", "in", from === "failed" && message !== null ? [from, "ignored"] : [from])
       .$if(message !== null, (query) =>
         query.where((e) => e(e.fn("substr", ["message", e.lit(1), e.val(message?.length ?? 0)]), "=", message)),
       )
@@ -23,6 +23,8 @@ export async function putBack(
       .execute()
   ).map(taskOf);
   for (const task of tasks) await reopen(trx, task, from === "held", now.toISOString());
+  const takenBack = new Set(tasks.flatMap(({ status, message }) => (status === "ignored" ? [message] : [])));
+  for (const id of takenBack) await trx.updateTable("message").set({ ignored: null }).where("id", "=", id).execute();
   return tasks;
 }
 

@@ -1,10 +1,11 @@
 /** What a save adds to the ledger: what a step found, the tasks that follow, and a line of the audit trail. */
 import type { Transaction } from "kysely";
 import { following } from "../following.ts";
-import { deliveryNameOf, type Event, type Growth, type NewTask, positionOf, type RouteRecord } from "../record.ts";
+import { deliveryNameOf, type Event, type Growth, type NewTask, positionOf, type RouteRecord, type TaskStatus } from "../record.ts";
 import { partRow, type Tables, taskOf } from "./tables.ts";
 
 export async function grow(trx: Transaction<Tables>, message: string, growth: Growth, at: string): Promise<void> {
+  const { tasks = [] } = growth;
   if (growth.split !== undefined) {
     const { facts, parts, faults, route } = growth.split;
     await trx
@@ -44,10 +45,21 @@ export async function grow(trx: Transaction<Tables>, message: string, growth: Gr
       .onConflict((c) => c.column("key").doUpdateSet({ receipt: JSON.stringify(receipt), at }))
       .execute();
   }
-  await addTasks(trx, message, growth.tasks ?? [], at);
+  // What a person has given up while a step was at work on it goes on when they take it back.
+  if (tasks.length > 0) await addTasks(trx, message, tasks, at, (await ignoredOf(trx, message)) === null ? "open" : "ignored");
 }
 
-export async function addTasks(trx: Transaction<Tables>, message: string, tasks: readonly NewTask[], at: string): Promise<void> {
+async function ignoredOf(trx: Transaction<Tables>, message: string): Promise<string | null> {
+  return (await trx.selectFrom("message").select("ignored").where("id", "=", message).executeTakeFirst())?.ignored ?? null;
+}
+
+export async function addTasks(
+  trx: Transaction<Tables>,
+  message: string,
+  tasks: readonly NewTask[],
+  at: string,
+  status: TaskStatus = "open",
+): Promise<void> {
   for (const { kind, subject, memo } of tasks) {
     const name = kind === "deliver" ? deliveryNameOf(subject) : null;
     await trx
@@ -56,7 +68,7 @@ export async function addTasks(trx: Transaction<Tables>, message: string, tasks:
         kind,
         subject,
         message,
-        status: "open",
+        status,
         attempts: 0,
         failing_since: null,
         due_at: at,
@@ -78,12 +90,12 @@ export async function addTasks(trx: Transaction<Tables>, message: string, tasks:
 export async function close(trx: Transaction<Tables>, message: string, at: string): Promise<void> {
   const tasks = (await trx.selectFrom("task").selectAll().where("message", "=", message).execute()).map(taskOf);
   const arrivals = await trx.selectFrom("arrival").select("id").where("message", "=", message).orderBy("id").execute();
-  const way = await trx.selectFrom("message").select("route").where("id", "=", message).executeTakeFirst();
+  const way = await trx.selectFrom("message").select(["route", "ignored"]).where("id", "=", message).executeTakeFirst();
   const missing = following(
     message,
     tasks,
     arrivals.map((arrival) => String(arrival.id)),
-    way?.route == null ? null : (JSON.parse(way.route) as RouteRecord),
+    way?.route == null || way.ignored !== null ? null : (JSON.parse(way.route) as RouteRecord),
   );
   await addTasks(trx, message, missing, at);
 }

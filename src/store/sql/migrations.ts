@@ -219,10 +219,28 @@ const doubts: Migration = {
   },
 };
 
+/** A person can have a message fetched after all. */
+const again: Migration = {
+  up: async (db: Kysely<unknown>) => {
+    await db.schema.alterTable("arrival").addColumn("again", "text").execute();
+    const index = db.schema.createIndex("arrival_again").on("arrival").column("mailbox");
+    await index.where(sql.ref("again"), "is not", null).execute();
+  },
+};
+
+/** A person can give a mail up, or an arrival without bytes. */
+const ignored: Migration = {
+  up: async (db: Kysely<unknown>) => {
+    for (const table of ["message", "arrival"]) await db.schema.alterTable(table).addColumn("ignored", "text").execute();
+  },
+};
+
 export const migrations: Readonly<Record<string, Migration>> = {
   "0001-first": first,
   "0002-money": money,
   "0003-kinds": kinds,
   "0004-ways": ways,
   "0005-doubts": doubts,
+  "0007-again": again,
+  "0008-ignored": ignored,
 };

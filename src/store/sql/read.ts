@@ -1,13 +1,16 @@
 /** What the ledger answers: the queries, none of which changes anything. */
 import { type ExpressionBuilder, type Kysely, sql } from "kysely";
+import type { Summary } from "../mail.ts";
 import { standingOf, type TaskKind } from "../record.ts";
-import type { Ledger, Pulse, Summary, TaskState } from "../store.ts";
+import type { Search } from "../search.ts";
+import type { Ledger, Pulse, TaskState } from "../store.ts";
 import { failingSinceOf, failureBefore } from "./failing.ts";
 import type { Money } from "./money.ts";
+import type { Receiving } from "./receive.ts";
 import { arrivalOf, documentOf, eventRecordOf, mailboxOf, messageOf, partOf, receiptOf, resultOf, type Tables, taskOf } from "./tables.ts";
 import type { Writes } from "./write.ts";
 
-export type Reads = Omit<Ledger, keyof Writes | keyof Money | "held" | "close">;
+export type Reads = Omit<Ledger, keyof Writes | keyof Money | keyof Search | keyof Receiving | "held" | "close">;
 
 /**
  * Not what would buy at a paused service; what was bought there is still asked after. Not what would be delivered to a paused sink, nor
@@ -129,7 +132,7 @@ export function readsOn(db: Kysely<Tables>): Reads {
                   e.case().when(isDue).then(e.ref("due_at")).end().as("due"),
                 ];
               })
-              .where("status", "!=", "done"),
+              .where("status", "not in", ["done", "ignored"]),
         )
         .selectFrom("one")
         .select((e) => {
@@ -175,7 +178,9 @@ export function readsOn(db: Kysely<Tables>): Reads {
       return row === undefined ? null : arrivalOf(row);
     },
     unreadable: async () =>
-      (await db.selectFrom("arrival").selectAll().where("message", "is", null).orderBy("id").execute()).map(arrivalOf),
+      (await db.selectFrom("arrival").selectAll().where("message", "is", null).where("ignored", "is", null).orderBy("id").execute()).map(
+        arrivalOf,
+      ),
     parts: async (message) =>
       (await db.selectFrom("part").selectAll().where("message", "=", message).orderBy("position").execute()).map(partOf),
     documents: async (message) =>
@@ -223,7 +228,7 @@ export function readsOn(db: Kysely<Tables>): Reads {
                 .selectFrom("task")
                 .select("task.id")
                 .whereRef("task.message", "=", "message.id")
-                .where("status", "!=", "done")
+                .where("status", "not in", ["done", "ignored"])
                 .where((t) => t.or([t("status", "!=", "open"), t("fault", "is not", null)])),
             ),
           ),
@@ -255,12 +260,14 @@ export function readsOn(db: Kysely<Tables>): Reads {
         .selectFrom("arrival")
         .select((e) => e.fn.countAll<number>().as("n"))
         .where("message", "is", null)
+        .where("ignored", "is", null)
         .executeTakeFirstOrThrow();
       return {
         open: of("open"),
         done: of("done"),
         failed: of("failed"),
         held: of("held"),
+        ignored: of("ignored"),
         messages: Number(messages.n),
         unreadable: Number(unreadable.n),
       };

@@ -3,6 +3,7 @@ import type { Generated } from "kysely";
 import type { FaultRecord } from "../../base/errors.ts";
 import { NO_FACTS } from "../../message/facts.ts";
 import type { Facts, Part } from "../../message/message.ts";
+import type { ArrivalRecord, MessageRecord } from "../mail.ts";
 import {
   type DocumentRecord,
   type Event,
@@ -16,11 +17,19 @@ import {
   type TaskStatus,
   UNREADABLE,
 } from "../record.ts";
-import type { ArrivalRecord, MailboxRecord, MessageRecord } from "../store.ts";
+import type { MailboxRecord } from "../store.ts";
 
 export type Tables = {
   mailbox: { name: string; uid_validity: string; uid: number; since: string | null; until: number; swept_at: string | null };
-  message: { id: string; size: number; received_at: string; facts: string | null; faults: string; route: string | null };
+  message: {
+    id: string;
+    size: number;
+    received_at: string;
+    facts: string | null;
+    faults: string;
+    route: string | null;
+    ignored: string | null;
+  };
   arrival: {
     id: Generated<number>;
     mailbox: string;
@@ -30,6 +39,9 @@ export type Tables = {
     received_at: string | null;
     seen_at: string;
     fault: string | null;
+    ignored: string | null;
+    /** Without bytes, and since when a person wants them fetched after all. */
+    again: string | null;
   };
   part: {
     message: string;

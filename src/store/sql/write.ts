@@ -1,16 +1,13 @@
 /** What changes the ledger: each of these is one transaction. */
 import { type Kysely, sql, type Transaction } from "kysely";
 import { after, type Event, eventOf, type Outcome, type Task, UNREADABLE } from "../record.ts";
-import type { CursorRecord, Ledger } from "../store.ts";
+import type { Ledger } from "../store.ts";
 import { putBack, replay } from "./again.ts";
-import { addEvent, addTasks, close, grow } from "./grow.ts";
+import { addEvent, close, grow } from "./grow.ts";
 import { pause, recordRun } from "./money.ts";
 import type { Tables } from "./tables.ts";
 
-export type Writes = Pick<
-  Ledger,
-  "receive" | "receiveUnreadable" | "swept" | "save" | "reopen" | "release" | "replay" | "adopt" | "beat" | "tryWrite"
->;
+export type Writes = Pick<Ledger, "save" | "reopen" | "release" | "replay" | "adopt" | "beat" | "tryWrite">;
 
 /** The row beside the pulse that means nothing. */
 const TRIED = 2;
@@ -19,78 +16,6 @@ export function writesOn(db: Kysely<Tables>): Writes {
   const atomically = <T>(work: (trx: Transaction<Tables>) => Promise<T>): Promise<T> => db.transaction().execute(work);
 
   return {
-    receive: ({ blob, origin, receivedAt, cursor, now }) =>
-      atomically(async (trx) => {
-        const at = now.toISOString();
-        const known = await trx.selectFrom("message").select("id").where("id", "=", blob.sha256).executeTakeFirst();
-        if (known === undefined) {
-          await trx
-            .insertInto("message")
-            .values({ id: blob.sha256, size: blob.size, received_at: at, facts: null, faults: "[]" })
-            .execute();
-          await addTasks(trx, blob.sha256, [{ kind: "split", subject: blob.sha256 }], at);
-        }
-        const arrived = { message: blob.sha256, received_at: receivedAt, fault: null };
-        const arrival = await trx
-          .insertInto("arrival")
-          .values({ mailbox: origin.mailbox, uid_validity: origin.uidValidity, uid: origin.uid, seen_at: at, ...arrived })
-          .onConflict((c) => c.columns(["mailbox", "uid_validity", "uid"]).doUpdateSet(arrived))
-          .returning("id")
-          .executeTakeFirstOrThrow();
-        // A server that gives another message under a known UID: what it was told then was about the other one.
-        await trx
-          .deleteFrom("task")
-          .where("kind", "=", "settle")
-          .where("subject", "=", String(arrival.id))
-          .where("message", "!=", blob.sha256)
-          .execute();
-        await moveCursor(trx, origin.mailbox, cursor, null);
-        await close(trx, blob.sha256, at);
-        const event: Event = {
-          at,
-          message: blob.sha256,
-          mailbox: origin.mailbox,
-          what: known === undefined ? "received" : "seen-again",
-          subject: null,
-          note: `UID ${origin.uid}, ${blob.size} bytes`,
-          faultCode: null,
-        };
-        await addEvent(trx, event);
-        return { message: blob.sha256, isNew: known === undefined, event };
-      }),
-
-    receiveUnreadable: ({ origin, fault, cursor, now }) =>
-      atomically(async (trx) => {
-        const at = now.toISOString();
-        await trx
-          .insertInto("arrival")
-          .values({
-            mailbox: origin.mailbox,
-            uid_validity: origin.uidValidity,
-            uid: origin.uid,
-            message: null,
-            received_at: null,
-            seen_at: at,
-            fault: JSON.stringify(fault),
-          })
-          .onConflict((c) => c.columns(["mailbox", "uid_validity", "uid"]).doNothing())
-          .execute();
-        await moveCursor(trx, origin.mailbox, cursor, null);
-        const event: Event = {
-          at,
-          message: null,
-          mailbox: origin.mailbox,
-          what: "unreadable",
-          subject: `UID ${origin.uid}`,
-          note: fault.message,
-          faultCode: fault.code,
-        };
-        await addEvent(trx, event);
-        return event;
-      }),
-
-    swept: (mailbox, cursor, at) => atomically((trx) => moveCursor(trx, mailbox, cursor, at.toISOString())),
-
     save: (task, outcome, now) => atomically((trx) => save(trx, task, outcome, now)),
 
     reopen: (message, now) => atomically((trx) => putBack(trx, "failed", message, now)),
@@ -138,7 +63,8 @@ async function save(trx: Transaction<Tables>, task: Task, outcome: Outcome, now:
   await trx
     .updateTable("task")
     .set({
-      status: next.status,
+      // What a person has given up meanwhile stays given up, unless there was nothing left to do.
+      status: sql<string>`CASE WHEN status = 'ignored' AND ${next.status} != 'done' THEN status ELSE ${next.status} END`,
       attempts: next.attempts,
       failing_since: next.failingSince,
       // Under way and moved while it was in hand: a webhook (`hear`) told of something the question came too early for.
@@ -160,14 +86,4 @@ async function save(trx: Transaction<Tables>, task: Task, outcome: Outcome, now:
   // Nothing follows from a task that stays as it is, as most do at a poll.
   if (next.status !== task.status) await close(trx, task.message, next.updatedAt);
   return event;
-}
-
-async function moveCursor(trx: Transaction<Tables>, mailbox: string, cursor: CursorRecord, sweptAt: string | null): Promise<void> {
-  const moved = { uid_validity: cursor.uidValidity, uid: cursor.uid, since: cursor.since, until: cursor.until };
-  const stamped = sweptAt === null ? moved : { ...moved, swept_at: sweptAt };
-  await trx
-    .insertInto("mailbox")
-    .values({ name: mailbox, ...moved, swept_at: sweptAt })
-    .onConflict((c) => c.column("name").doUpdateSet(stamped))
-    .execute();
 }

@@ -1,0 +1,114 @@
+/** What a person looks for in the ledger; changes nothing. */
+import { type ExpressionBuilder, type Kysely, sql } from "kysely";
+import { STANDINGS, type Standing, standingOf } from "../record.ts";
+import type { Search } from "../search.ts";
+import type { Deciding } from "./decide.ts";
+import { eventRecordOf, messageOf, type Tables, taskOf } from "./tables.ts";
+
+type Seeking = Omit<Search, keyof Deciding>;
+
+/** Shorter beginnings of an id are typing errors. */
+const SHORTEST = 4;
+const MOST_FOUND = 10;
+
+/** The same as `standingOf`, by the index of tasks by message. */
+function standing(e: ExpressionBuilder<Tables, "message">) {
+  const task = e.selectFrom("task").select("task.id").whereRef("task.message", "=", "message.id");
+  const open = task.where("status", "=", "open");
+  return e
+    .case()
+    .when(e.exists(task.where("status", "=", "held")))
+    .then("held")
+    .when(e.exists(open.where("attempts", ">", 0)))
+    .then("retrying")
+    .when(e.exists(open.where("fault", "is not", null)))
+    .then("waiting")
+    .when(e.exists(open))
+    .then("working")
+    .when(e.exists(task.where("status", "=", "failed")))
+    .then("failed")
+    .when(e.exists(task.where("status", "=", "ignored")))
+    .then("ignored")
+    .else("done")
+    .end();
+}
+
+/** Of a row that is no JSON nothing is found, and the others are. */
+function fact(path: string) {
+  return sql<string | null>`CASE WHEN json_valid(message.facts) THEN json_extract(message.facts, ${path}) END`;
+}
+
+function holds(path: string, text: string) {
+  return sql<boolean>`instr(lower(${fact(path)}), lower(${text})) > 0`;
+}
+
+export function searchOn(db: Kysely<Tables>): Seeking {
+  return {
+    find: async (text) => {
+      const begins = /^[0-9a-f]+$/.test(text) && text.length >= SHORTEST;
+      const messageId = text.replace(/^<|>$/g, "");
+      const rows = await db
+        .selectFrom("message")
+        .select("id")
+        .where((e) =>
+          begins ? e.and([e("id", ">=", text), e("id", "<", `${text}g`)]) : e(fact("$.messageId"), "in", [messageId, `<${messageId}>`]),
+        )
+        .orderBy("id")
+        .limit(MOST_FOUND)
+        .execute();
+      return rows.map(({ id }) => id);
+    },
+
+    summary: async (id) => {
+      const row = await db.selectFrom("message").selectAll().where("id", "=", id).executeTakeFirst();
+      if (row === undefined) return null;
+      const tasks = (await db.selectFrom("task").selectAll().where("message", "=", id).orderBy("id").execute()).map(taskOf);
+      return { message: messageOf(row), standing: standingOf(tasks), tasks };
+    },
+
+    list: async ({ state = null, since = null, from = null, mailbox = null, subject = null, before = null, limit }) => {
+      const seenIn = (e: ExpressionBuilder<Tables, "message">) =>
+        e.exists(
+          e
+            .selectFrom("arrival")
+            .select("arrival.id")
+            .whereRef("arrival.message", "=", "message.id")
+            .where("mailbox", "=", mailbox ?? ""),
+        );
+      const rows = await db
+        .selectFrom("message")
+        .selectAll()
+        .$if(state !== null, (query) => query.where((e) => e(standing(e), "=", state ?? "done")))
+        .$if(since !== null, (query) => query.where("received_at", ">=", since?.toISOString() ?? ""))
+        .$if(from !== null, (query) => query.where(holds("$.from", from ?? "")))
+        .$if(subject !== null, (query) => query.where(holds("$.subject", subject ?? "")))
+        .$if(mailbox !== null, (query) => query.where(seenIn))
+        .$if(before !== null, (query) =>
+          query.where(sql<boolean>`message.rowid < (SELECT other.rowid FROM message AS other WHERE other.id = ${before})`),
+        )
+        .orderBy(sql`message.rowid`, "desc")
+        .limit(limit)
+        .execute();
+      if (rows.length === 0) return [];
+      const ids = rows.map(({ id }) => id);
+      const tasks = (await db.selectFrom("task").selectAll().where("message", "in", ids).orderBy("id").execute()).map(taskOf);
+      return rows.map((row) => {
+        const its = tasks.filter(({ message }) => message === row.id);
+        return { message: messageOf(row), standing: standingOf(its), tasks: its };
+      });
+    },
+
+    tally: async (since) => {
+      const rows = await db
+        .selectFrom("message")
+        .select((e) => [standing(e).as("standing"), e.fn.countAll<number>().as("n")])
+        .where("received_at", ">=", since.toISOString())
+        .groupBy("standing")
+        .execute();
+      const count = (one: Standing) => Number(rows.find((row) => row.standing === one)?.n ?? 0);
+      return Object.fromEntries(STANDINGS.map((one) => [one, count(one)])) as Record<Standing, number>;
+    },
+
+    lastEvents: async (limit) => (await db.selectFrom("event").selectAll().orderBy("id", "desc").limit(limit).execute()).map(eventRecordOf),
+  };
+}
