@@ -6,7 +6,7 @@ import { BaseSequencer, type TestSpecification } from "vitest/node";
 class SlowFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const sorted = await super.sort(files);
-    const isSlow = ({ moduleId }: TestSpecification) => /\/test\/(crash|faults|e2e|signin|cli)\//.test(moduleId);
+    const isSlow = ({ moduleId }: TestSpecification) => /\/test\/(crash|world|faults|e2e|signin|cli)\//.test(moduleId);
     return [...sorted.filter(isSlow), ...sorted.filter((file) => !isSlow(file))];
   }
 }
@@ -14,7 +14,7 @@ class SlowFirst extends BaseSequencer {
 export default defineConfig({
   test: {
     root: new URL("..", import.meta.url).pathname,
-    // Campaigns that wait for minutes of real time run by `npm run test:crash`.
+    // Campaigns that wait for minutes of real time run by `npm run test:money`.
     include: process.env.BILLHOOK_LONG === undefined ? ["test/**/*.test.ts"] : ["test/crash/*.{test,long}.ts"],
     pool: "forks",
     maxWorkers: 3,

@@ -18,15 +18,16 @@ const steps = { split, extract, deliver, settle } satisfies Record<TaskKind, Ste
 export async function advance(task: Task, works: Works, signal: AbortSignal): Promise<Event | null> {
   if (signal.aborted) return null;
   try {
-    works.passing?.(`${task.kind} taken`);
+    works.passing?.(`${task.kind} taken`, task.subject);
     const outcome = await effect(task, works, signal);
     if (outcome === null) return null;
-    works.passing?.(`${task.kind} done`);
+    works.passing?.(`${task.kind} done`, task.subject);
     const event = await save(task, outcome, works, signal);
-    works.passing?.(`${task.kind} saved`);
+    works.passing?.(`${task.kind} saved`, task.subject);
     return event;
   } finally {
     works.gate.left(task.subject);
+    works.spool.left(task.subject);
   }
 }
 

@@ -27,8 +27,11 @@ export type Works = {
   readonly gate: Gate;
   readonly retry: RetryRule;
   readonly clock: Clock;
-  /** Told before an effect, around the intention to buy, after the effect, and after its save: where a crash campaign kills. Absent in earnest. */
-  readonly passing?: (point: string) => void;
+  /**
+   * Told before an effect, around the intention to buy, after the effect, and after its save, and whose they are: where a crash campaign
+   * kills. Absent in earnest.
+   */
+  readonly passing?: (point: string, subject: string) => void;
 };
 
 /** One effect for one task. What it throws goes to `retry`; an unknown error counts as temporary. */

@@ -1,7 +1,7 @@
 /** Cloudsquid offers no way to look for a row or a run: what may be there twice is at most one a document, and is counted. */
 import { describe, expect, it } from "vitest";
 import { requireDovecot } from "../servers/dovecot.ts";
-import { campaign, expectHonest } from "./campaign.ts";
+import { campaign, expectHonest } from "./money.ts";
 
 const missing = requireDovecot();
 

@@ -1,8 +1,8 @@
-/** Extend while its list of runs lags behind: `npm run test:crash`, because it waits in real time. */
+/** Extend while its list of runs lags behind: `npm run test:money`, because it waits in real time. */
 import { describe, expect, it } from "vitest";
 import type { Stage } from "../e2e/stage.ts";
 import { requireDovecot } from "../servers/dovecot.ts";
-import { campaign, expectHonest } from "./campaign.ts";
+import { campaign, expectHonest } from "./money.ts";
 
 const missing = requireDovecot();
 const options = { service: "extend", more: ["body: none"] } as const;

@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import type { Stage } from "../e2e/stage.ts";
 import { requireDovecot } from "../servers/dovecot.ts";
-import { campaign, expectHonest } from "./campaign.ts";
+import { campaign, expectHonest } from "./money.ts";
 
 const missing = requireDovecot();
 const options = { service: "extend", more: ["body: none"] } as const;

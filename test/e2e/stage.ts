@@ -163,7 +163,8 @@ function linesOf(lines: readonly string[]): string {
   return lines.map((line) => `  ${line}`).join("\n");
 }
 
-async function fetchAll(
+/** What the folder's owner sees, through a connection of its own. */
+export async function fetchAll(
   { host, port, ca, user, password }: Dovecot,
   folder: string,
   query: FetchQueryObject,

@@ -6,7 +6,7 @@ import { type Fault, permanent } from "../../base/errors.ts";
 import { safeSegment } from "../../base/files.ts";
 import type { Piece } from "../../message/message.ts";
 import { inTurn } from "../turn.ts";
-import { isThere, type Rights, writeNew } from "./rights.ts";
+import { finish, isThere, type Rights, writeNew } from "./rights.ts";
 
 export type Beside = {
   /** The delivery's own file: nothing beside it takes its place. */
@@ -36,7 +36,7 @@ async function write({ path, stem, key, rights, called }: Beside, end: string, p
   await inTurn((wanted[0] ?? "").toLowerCase(), async () => {
     for (const place of wanted) {
       if (!(await isThere(place)) && (await writeNew(place, untilAborted(piece.open(), signal), rights))) return;
-      if (await holds(place, piece)) return;
+      if (await holds(place, piece)) return finish(place);
     }
     throw taken(called, key);
   });

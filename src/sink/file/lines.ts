@@ -1,11 +1,9 @@
 /** Lines that a repeated delivery cannot double and a crash cannot tear, in a file of any length: each key once, synced. */
 import { constants, type FileHandle, open } from "node:fs/promises";
-import { dirname } from "node:path";
 import { Fault } from "../../base/errors.ts";
-import { syncDirectory } from "../../base/files.ts";
 import type { LineFormat } from "./formats.ts";
 import { createKeys, type Keys } from "./keys.ts";
-import { type Rights, writeNew } from "./rights.ts";
+import { finish, type Rights, writeNew } from "./rights.ts";
 
 /** What each file held when we last wrote to it, so that it is read again only when somebody else changed it. The last few files. */
 const known = new Map<string, { readonly mark: string; readonly keys: Keys }>();
@@ -36,7 +34,7 @@ export async function appendOnce(path: string, { format, lines, rights, called }
     if (wanted.size > 0) await append(handle, format, [...wanted.values()].join(""));
     // What was there already may not be durable yet either.
     await handle.sync();
-    if (!fresh) await syncDirectory(dirname(path));
+    if (!fresh) await finish(path);
     for (const key of names) keys.add(key);
     known.set(path, { mark: await markOf(handle), keys });
     for (const oldest of known.keys()) if (known.size > MOST_KNOWN) known.delete(oldest);

@@ -49,6 +49,12 @@ export async function writeNew(path: string, bytes: Bytes, rights: Rights): Prom
   return placed;
 }
 
+/** For a file that is there already: whoever placed it may have died before its entry was durable, and left it its unfinished name too. */
+export async function finish(path: string): Promise<void> {
+  await rm(temporaryName(dirname(path), basename(path)), { force: true });
+  await syncDirectory(dirname(path));
+}
+
 /** link(2) of file systems that have none, and of a file that was given to somebody else (fs.protected_hardlinks). */
 const NO_LINKS = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
 
