@@ -1,7 +1,7 @@
 /** The mailboxes of the configuration, and what a mailbox is told about a mail. */
 import { z } from "zod";
 import { oauth2 } from "./oauth2.ts";
-import { choice, cron, day, host, keyword, line, path, section, whole, yesOrNo } from "./values.ts";
+import { choice, cron, day, host, keyword, line, path, section, size, whole, yesOrNo } from "./values.ts";
 
 const ACTION = "none, seen, flag, delete, { move: Folder }, { keyword: name } or, at Gmail, { label: name }";
 
@@ -79,6 +79,9 @@ export const mailbox = section({
   start: start.prefault("now").meta({
     description: "What the mail already there means when the folder is seen for the first time.",
   }),
+  largest: size()
+    .prefault("150MB")
+    .meta({ description: "A larger message stays where it is and becomes a visible record, until `billhook retry` has it fetched." }),
   sweep: cron().default("*/1 * * * *").meta({
     description: "When the folder is looked through, besides the server's own notice (IDLE); cron with 5 fields, 6 with seconds.",
   }),

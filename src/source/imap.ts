@@ -1,16 +1,16 @@
 /** The IMAP source: watches one folder of one account, sees what arrives, and settles it; it reconnects by itself. */
 import { type Clock, unlessAborted } from "../base/clock.ts";
-import { Fault } from "../base/errors.ts";
+import { Fault, permanent } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { backoffMs, isFirm } from "./imap/account.ts";
 import { type Accounts, createAccounts } from "./imap/accounts.ts";
 import { type Account, openAlone, type Session } from "./imap/connect.ts";
-import { surveyed } from "./imap/list.ts";
+import { listed } from "./imap/list.ts";
 import { type Lend, readThenEnd } from "./imap/read.ts";
 import { isSameFolder, tell } from "./imap/settle.ts";
 import type { Entrance } from "./imap/signin.ts";
 import { type Limits, type Reading, sweep as sweepFolder } from "./imap/sweep.ts";
-import type { Afterwards, Cursor, Origin, Probe, Settled, Sight, Source, Start, Survey, Verdict } from "./source.ts";
+import type { Afterwards, Cursor, Listing, Origin, Probe, Settled, Sight, Source, Start, Verdict } from "./source.ts";
 
 export type ImapOptions = Entrance & {
   readonly name: string;
@@ -66,6 +66,7 @@ export function createImapSource(options: ImapOptions, { clock, log, accounts = 
   let anew = false;
   let sweptAt: Date | null = null;
   let trouble: Fault | null = null;
+  let stalled: Fault | null = null;
   let said: string | null = null;
 
   function tellState(fault: Fault | null): void {
@@ -125,12 +126,12 @@ export function createImapSource(options: ImapOptions, { clock, log, accounts = 
     log.event("warn", "mailbox.renumbered", { mailbox: name, uidValidity, before: known.uidValidity, uidNext });
   }
 
-  async function* arrivals(since: Cursor | null, signal: AbortSignal): AsyncGenerator<Sight, void, undefined> {
+  async function* arrivals(since: Cursor | null, signal: AbortSignal, wants = (_: number) => true): AsyncGenerator<Sight, void, undefined> {
     const stop = AbortSignal.any([signal, closing.signal]);
     stop.addEventListener("abort", bell.ring, { once: true });
     const seat = account.watch(folder, bell.ring);
     const nowhere: Cursor = { uidValidity: "", uid: 0, since: null, until: 0 };
-    const reading: Reading = { cursor: nowhere, strikes: new Map(), singlyUntil: 0, seen: null, rewound: false };
+    const reading: Reading = { cursor: nowhere, wants, strikes: new Map(), singlyUntil: 0, seen: null, rewound: false };
     try {
       for (let failures = 0; !stop.aborted; ) {
         bell.reset();
@@ -189,21 +190,28 @@ export function createImapSource(options: ImapOptions, { clock, log, accounts = 
     return { said: `login ok (${tls}), folder ${folder} with ${count} ${count === 1 ? "message" : "messages"}${access}` };
   }
 
-  async function read(uid: number, signal: AbortSignal): Promise<AsyncIterable<Uint8Array> | null> {
+  async function read(uid: number, signal: AbortSignal, uidValidity?: string): Promise<AsyncIterable<Uint8Array> | null> {
     const stop = AbortSignal.any([signal, closing.signal]);
-    return readThenEnd(await alone(stop), uid, { ...limits, maxBytes: null }, stop);
+    const one = await alone(stop);
+    if (uidValidity === undefined || uidValidity === one.session.uidValidity)
+      return readThenEnd(one, uid, { ...limits, maxBytes: null }, stop);
+    await one.end();
+    const advice = "What is still there has been seen again, under a new UID.";
+    throw permanent("imap.renumbered", `Folder ${folder} of ${name} has got another UIDVALIDITY since UID ${uid} was seen.`, advice);
   }
 
-  async function survey(since: string | null, signal: AbortSignal): Promise<Survey> {
+  async function* list(signal: AbortSignal): AsyncGenerator<Listing, void, undefined> {
     const stop = AbortSignal.any([signal, closing.signal]);
     const { session, end } = await alone(stop);
-    const counting = surveyed((work) => work(session), since, limits.maxBytes);
+    const drop = () => session.client.close();
+    stop.addEventListener("abort", drop, { once: true });
     try {
-      return await orStopped(counting, stop, name);
+      const { uidValidity } = session;
+      for await (const messages of listed((work) => work(session), 0)) yield { uidValidity, messages };
     } catch (thrown) {
-      throw session.fault(thrown);
+      throw stop.aborted ? new Fault("imap.stopped", `Listing ${name} was stopped.`) : session.fault(thrown);
     } finally {
-      if (stop.aborted) session.client.close();
+      stop.removeEventListener("abort", drop);
       await end();
     }
   }
@@ -220,7 +228,11 @@ export function createImapSource(options: ImapOptions, { clock, log, accounts = 
     bell.ring();
   }
 
-  return { name, arrivals, sweep, settle, read, survey, probe, freshness: () => ({ sweptAt, trouble }), close };
+  function stall(why: Fault | null): void {
+    stalled = why;
+  }
+
+  return { name, arrivals, stall, sweep, settle, read, list, probe, freshness: () => ({ sweptAt, trouble: trouble ?? stalled }), close };
 }
 
 /**

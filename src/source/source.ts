@@ -21,6 +21,8 @@ export type Arrival = {
   readonly origin: Origin;
   /** INTERNALDATE, ISO 8601; null when the server does not say. */
   readonly receivedAt: string | null;
+  /** As the server tells it, which may be wrong; 0 when it does not. */
+  readonly size: number;
   /**
    * Read once, before the next sight is asked for. Throws a Fault when the mailbox fails half-way: give this sight up and ask for
    * the next one; the same message is seen again, or never when it was expunged meanwhile.
@@ -63,32 +65,38 @@ export type Freshness = {
 /** What knocking on a door said, as lines for people: `login ok`, `folder INBOX: 12 messages`. */
 export type Probe = { readonly said: string };
 
-/** What is in the mailbox. */
-export type Survey = { readonly messages: number; readonly bytes: number };
+/** `size` 0 and `receivedAt` null: the server does not say. */
+export type Listed = { readonly uid: number; readonly size: number; readonly receivedAt: string | null };
+
+/** Some of what is in a mailbox, in UID order. */
+export type Listing = { readonly uidValidity: string; readonly messages: readonly Listed[] };
 
 export type Source = {
   readonly name: string;
   /**
    * Waiting mail first, then new mail as it comes, until the signal is aborted (the iterator then ends without throwing).
-   * Reconnects by itself, with a growing delay. Asking for the next sight says that the last one is saved, unless its `bytes` threw;
-   * a consumer that could not save it must end the iteration and begin again from the cursor it did save.
-   * `since: null` means this mailbox was never read: the source's `start` setting decides.
+   * Reconnects by itself, with a growing delay. Asking for the next sight says that the bytes of the last one were read, unless they
+   * threw; a consumer that could not save them must end the iteration and begin again from the cursor it did save. Nothing more is
+   * fetched while no sight is asked for, and the connection is kept. `since: null` means this mailbox was never read: the source's `start` setting decides.
+   * What is not wanted is passed over and not fetched.
    */
-  readonly arrivals: (since: Cursor | null, signal: AbortSignal) => AsyncIterable<Sight>;
+  readonly arrivals: (since: Cursor | null, signal: AbortSignal, wants?: (uid: number) => boolean) => AsyncIterable<Sight>;
+  /** Why the consumer takes no more for now, null when it does again: what `freshness` tells meanwhile. */
+  readonly stall: (why: Fault | null) => void;
   /** Look now: the schedule's sweep. Harmless at any time. */
   readonly sweep: () => void;
   /** Does what `instead` says, or the source's own `afterwards` for this verdict. Harmless when repeated. Throws a Fault when the mailbox cannot be told now. */
   readonly settle: (origin: Origin, verdict: Verdict, signal: AbortSignal, instead?: Afterwards | null) => Promise<Settled>;
   /**
    * One message of the watched folder by its UID, null when it is not there. On a connection of its own that leaves no trace (EXAMINE,
-   * BODY.PEEK[]) and stays open until the bytes are read, given up, or the signal is aborted. Throws a Fault, the bytes as well.
+   * BODY.PEEK[]) and stays open until the bytes are read, given up, or the signal is aborted. Throws a Fault, the bytes as well;
+   * `imap.renumbered` when UIDs no longer mean what they meant under this UIDVALIDITY.
    */
-  readonly read: (uid: number, signal: AbortSignal) => Promise<AsyncIterable<Uint8Array> | null>;
+  readonly read: (uid: number, signal: AbortSignal, uidValidity?: string) => Promise<AsyncIterable<Uint8Array> | null>;
   /**
-   * Counts the messages with an INTERNALDATE from `since` on (ISO 8601; null: all of them), and their bytes, without those above the size
-   * limit: what reading them all would bring. On a connection of its own, and without a trace in the mailbox. Throws a Fault.
+   * Everything in the mailbox, in UID order and in parts. On a connection of its own, and without a trace in the mailbox. Throws a Fault.
    */
-  readonly survey: (since: string | null, signal: AbortSignal) => Promise<Survey>;
+  readonly list: (signal: AbortSignal) => AsyncIterable<Listing>;
   /** Logs in, opens the folder and logs out, on a connection of its own. Throws a Fault saying which of them failed. */
   readonly probe: (signal: AbortSignal) => Promise<Probe>;
   readonly freshness: () => Freshness;

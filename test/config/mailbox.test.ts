@@ -58,3 +58,10 @@ test("a label of Gmail", () => {
     config: { mailboxes: { invoices: { afterwards: { done: { is: "label", label: "Booked/2026" } } } } },
   });
 });
+
+test("the largest message that is read", () => {
+  expect(read("password: x")).toHaveProperty("config.mailboxes.invoices.largest", 150 * 1024 ** 2);
+  expect(read("password: x, largest: 1.5GB")).toHaveProperty("config.mailboxes.invoices.largest", 1.5 * 1024 ** 3);
+  for (const largest of ["0MB", "150", "big", "null"])
+    expect(read(`password: x, largest: ${largest}`)).toMatchObject({ problems: [{ path: "mailboxes.invoices.largest" }] });
+});

@@ -7,7 +7,7 @@ import type { Afterwards, Source } from "../../src/source/source.ts";
 import { requireCyrus, startCyrus } from "../servers/cyrus.ts";
 import { type ImapServer, requireDovecot, startDovecot } from "../servers/dovecot.ts";
 import { startHoodiecrow } from "../servers/hoodiecrow.ts";
-import { drain, fastClock, look, mail, optionsFor, type Watcher, watch } from "../source/watching.ts";
+import { drain, everythingIn, fastClock, look, mail, optionsFor, type Watcher, watch } from "../source/watching.ts";
 
 const servers = [
   // A maildir file with bare line feeds is sent with CRLF, as IMAP demands of a server; Cyrus takes no such mail.
@@ -261,19 +261,26 @@ for (const { name, missing, start, bareLf } of servers) {
       expect(swept).toBe(1);
     });
 
-    test("a survey counts what reading would bring, and leaves no trace", async () => {
-      const made = await source({ maxBytes: 50_000 });
-      const signal = new AbortController().signal;
-      expect(await made.survey(null, signal)).toEqual({ messages: 0, bytes: 0 });
-      for (const day of ["2026-02-27", "2026-03-02", "2026-04-01"]) {
-        await server.append(folder, mail(day), { receivedAt: new Date(`${day}T12:00:00Z`) });
-      }
-      await server.append(folder, `Subject: too large\r\n\r\n${"x".repeat(60_000)}`);
-      const each = mail("2026-02-27").length;
-      expect(await made.survey(null, signal)).toEqual({ messages: 3, bytes: 3 * each });
-      expect(await made.survey("2026-03-01T00:00:00.000Z", signal)).toEqual({ messages: 2, bytes: 2 * each });
-      await expect(made.survey(null, AbortSignal.abort())).rejects.toMatchObject({ code: "imap.stopped" });
+    test("the list is everything there, too large or not, and leaves no trace", async () => {
+      const made = await source({ maxBytes: 50 });
+      expect(await everythingIn(made)).toEqual([]);
+      const days = ["2026-02-27", "2026-03-02", "2026-04-01"].map((day) => `${day}T12:00:00.000Z`);
+      for (const day of days) await server.append(folder, mail(day), { receivedAt: new Date(day) });
+      const listed = days.map((day, index) => ({ uid: index + 1, size: mail(day).length, receivedAt: day }));
+      expect(await everythingIn(made)).toEqual(listed);
+      await expect(everythingIn(made, AbortSignal.abort())).rejects.toMatchObject({ code: "imap.stopped" });
       expect((await look(server, folder))?.every((one) => one.flags.length === 0)).toBe(true);
+    });
+
+    test("what is not wanted is passed over", async () => {
+      const made = await source({}, 6);
+      const uids: number[] = [];
+      const stop = new AbortController();
+      for await (const sight of made.arrivals(null, stop.signal, (uid) => uid % 2 === 0)) {
+        if (sight.is === "swept") stop.abort();
+        else uids.push(sight.cursor.uid);
+      }
+      expect(uids).toEqual([2, 4, 6]);
     });
 
     test("probe says what it found", async () => {

@@ -4,7 +4,7 @@ import { type Dovecot, requireDovecot, startDovecot } from "../servers/dovecot.t
 import { noDisk, smallDisk } from "../store/disk.ts";
 import { CONNECTION } from "./connection.ts";
 import { NUMBERS } from "./numbers.ts";
-import { fullDisk } from "./ours.ts";
+import { fullDisk, lowDisk } from "./ours.ts";
 import { isToldRight, type Played, play, type Scripted, tableOf } from "./play.ts";
 import { WORDS } from "./words.ts";
 
@@ -57,12 +57,14 @@ describe.skipIf(missing !== null)(`faults ${missing ?? ""}`, () => {
     });
   }
 
-  test.skipIf(noDisk !== null)(`the disk of the spool is full ${noDisk ?? ""}`, async () => {
-    const [dovecot] = lanes;
-    if (dovecot === undefined) throw new Error("no Dovecot");
-    const fault = fullDisk(await smallDisk("256k"));
-    check(fault, await play(fault, dovecot));
-  });
+  for (const make of [fullDisk, lowDisk]) {
+    test.skipIf(noDisk !== null)(`${make("").name} ${noDisk ?? ""}`, async () => {
+      const [dovecot] = lanes;
+      if (dovecot === undefined) throw new Error("no Dovecot");
+      const fault = make(await smallDisk("256k"));
+      check(fault, await play(fault, dovecot));
+    });
+  }
 
   test("there are at least thirty", () => {
     expect(new Set(ALL.map(({ name }) => name)).size).toBeGreaterThanOrEqual(30);

@@ -23,6 +23,7 @@ export type Scripted = {
   readonly patienceMs?: number;
   /** Another directory for the spool. */
   readonly spoolIn?: string;
+  readonly minFree?: number;
   readonly sweepEveryMs?: number;
 };
 
@@ -45,8 +46,8 @@ export async function play(fault: Scripted, dovecot: Dovecot): Promise<Played> {
     struck = true;
   };
   const meddler = fault.meddler?.(strike, () => stage) ?? null;
-  const { spoolIn = null, sweepEveryMs = null } = fault;
-  const stage = await startStage(dovecot, fault.options, { meddler, spoolIn, sweepEveryMs });
+  const { spoolIn = null, minFree = 0, sweepEveryMs = null } = fault;
+  const stage = await startStage(dovecot, fault.options, { meddler, spoolIn, minFree, sweepEveryMs });
   try {
     await stage.deliver(BEFORE);
     stage.begin();

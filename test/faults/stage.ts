@@ -64,6 +64,8 @@ export type Around = {
   readonly meddler?: Meddler | null;
   /** Another directory for the spool. */
   readonly spoolIn?: string | null;
+  /** Bytes of its disk that are kept free. */
+  readonly minFree?: number;
   /** The schedule's sweep, which in earnest comes once a minute; null: IDLE has to do. */
   readonly sweepEveryMs?: number | null;
 };
@@ -79,7 +81,7 @@ let stages = 0;
 export async function startStage(
   dovecot: Dovecot,
   options: Partial<ImapOptions> = {},
-  { meddler = null, spoolIn = null, sweepEveryMs = null }: Around = {},
+  { meddler = null, spoolIn = null, minFree = 0, sweepEveryMs = null }: Around = {},
 ): Promise<Stage> {
   const directory = await mkdtemp(join(tmpdir(), "billhook-faults-"));
   const folder = `Fault${++stages}`;
@@ -87,7 +89,7 @@ export async function startStage(
   const proxy = await startProxy(options.tls === "implicit" ? { host: dovecot.host, port: dovecot.tlsPort } : dovecot, meddler);
   const ledger = await openLedger({ directory, own: true, now: new Date() });
   const spoolDirectory = spoolIn ?? join(directory, "spool");
-  const spool = await openSpool(spoolDirectory);
+  const spool = await openSpool(spoolDirectory, minFree);
   const stopping = new AbortController();
   const waiting = new Set<() => void>();
   const told: string[] = [];
@@ -108,8 +110,8 @@ export async function startStage(
         const code = name === "mailbox.watching" ? "ok" : String(fields.fault ?? name);
         if (told.at(-1) !== code) told.push(code);
         const { trouble, sweptAt } = source.freshness();
-        if (name === "mailbox.trouble") {
-          sweptAtTrouble = sweptAt;
+        if (name === "mailbox.trouble") sweptAtTrouble = sweptAt;
+        if (name === "mailbox.trouble" || name === "receive.trouble") {
           if (trouble?.code !== code) lies.push(`the log says ${code}, the health says ${trouble?.code ?? "ok"}`);
           if (!fields.why) lies.push(`${code} without a sentence`);
         }

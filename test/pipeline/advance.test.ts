@@ -417,7 +417,9 @@ describe("receiving", () => {
       yield Buffer.from("Subject: half a mes");
       throw cut;
     })();
-    await expect(receive({ is: "arrival", arrival: { origin, receivedAt: null, bytes }, cursor }, "invoices", works)).rejects.toBe(cut);
+    await expect(receive({ is: "arrival", arrival: { origin, receivedAt: null, size: 0, bytes }, cursor }, "invoices", works)).rejects.toBe(
+      cut,
+    );
     expect(await works.ledger.mailbox("invoices")).toBeNull();
     expect(await works.ledger.counts()).toMatchObject({ messages: 0, open: 0 });
     expect(await works.spool.clean()).toBe(0);

@@ -69,9 +69,10 @@ export function sourceOf(name: string) {
   const source: Source = {
     name,
     arrivals: async function* () {},
+    stall: () => {},
     sweep: () => {},
     read: async () => null,
-    survey: async () => ({ messages: 0, bytes: 0 }),
+    async *list() {},
     settle: async (origin, verdict, _signal, instead) => {
       told.push({ origin, verdict, ...(instead == null ? {} : { instead }) });
       return "told";
@@ -116,6 +117,7 @@ export async function arrive(works: Works, fixture: string, uid = 1, mailbox = "
   const arrival = {
     origin,
     receivedAt: null,
+    size: bytes.length,
     bytes: (async function* () {
       yield bytes;
     })(),

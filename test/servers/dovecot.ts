@@ -1,11 +1,12 @@
 /** A real Dovecot 2.3 of its own: unprivileged, in a temporary directory, on random ports, with one user and three ways in. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rename, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
+import { required } from "./debian.ts";
 import { freePort, greets } from "./ports.ts";
 
 export type AppendOptions = {
@@ -40,29 +41,11 @@ export type Dovecot = ImapServer & {
 };
 
 const BINARY = "/usr/sbin/dovecot";
-const INSTALL = "apt-get update && apt-get install -y --no-install-recommends dovecot-imapd";
 const HOST = "127.0.0.1";
 
 /** Null when Dovecot can be started here; otherwise why not, for the name of the skipped suite. Installs it where that is possible. */
 export function requireDovecot(): string | null {
-  if (existsSync(BINARY)) return null;
-  let reason = "not root";
-  if (process.getuid?.() === 0) {
-    try {
-      const environment = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
-      const wait = ["-o", "DPkg::Lock::Timeout=120"];
-      execFileSync("apt-get", ["update", "-q"], { env: environment, stdio: "pipe" });
-      execFileSync("apt-get", [...wait, "install", "-y", "--no-install-recommends", "dovecot-imapd"], { env: environment, stdio: "pipe" });
-      if (existsSync(BINARY)) return null;
-      reason = `${BINARY} is still missing after the installation`;
-    } catch (thrown) {
-      reason = String(thrown).split("\n")[0] ?? "apt-get failed";
-    }
-  }
-  const sentence = `Dovecot is missing and cannot be installed (${reason}); run as root: ${INSTALL}`;
-  if (process.env.CI === "true") throw new Error(sentence);
-  console.warn(sentence);
-  return sentence;
+  return required({ name: "Dovecot", packages: { "dovecot-core": BINARY, "dovecot-imapd": "/usr/lib/dovecot/imap" } });
 }
 
 export async function startDovecot(): Promise<Dovecot> {

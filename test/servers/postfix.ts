@@ -1,11 +1,12 @@
 /** A real Postfix 3 of its own: in a temporary directory, on a random port, delivering into a Maildir that a Dovecot shows over IMAP. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
+import { required } from "./debian.ts";
 import type { Dovecot } from "./dovecot.ts";
 import { freePort, greets } from "./ports.ts";
 
@@ -22,31 +23,13 @@ export type Postfix = {
 };
 
 const MASTER = "/usr/lib/postfix/sbin/master";
-const INSTALL = "apt-get update && apt-get install -y --no-install-recommends postfix";
 const HOST = "127.0.0.1";
 const DOMAIN = "seilerei.example";
 const LONGEST = 1_000_000;
 
 /** Null when Postfix can be started here; otherwise why not, for the name of the skipped suite. Installs it where that is possible. */
 export function requirePostfix(): string | null {
-  let reason = "not root, which Postfix's master wants to be";
-  if (process.getuid?.() === 0) {
-    if (existsSync(MASTER)) return null;
-    try {
-      const environment = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
-      const wait = ["-o", "DPkg::Lock::Timeout=120"];
-      execFileSync("apt-get", ["update", "-q"], { env: environment, stdio: "pipe" });
-      execFileSync("apt-get", [...wait, "install", "-y", "--no-install-recommends", "postfix"], { env: environment, stdio: "pipe" });
-      if (existsSync(MASTER)) return null;
-      reason = `${MASTER} is still missing after the installation`;
-    } catch (thrown) {
-      reason = String(thrown).split("\n")[0] ?? "apt-get failed";
-    }
-  }
-  const sentence = `Postfix cannot be run (${reason}); run as root: ${INSTALL}`;
-  if (process.env.CI === "true") throw new Error(sentence);
-  console.warn(sentence);
-  return sentence;
+  return required({ name: "Postfix", packages: { postfix: MASTER }, asRoot: "Postfix's master wants to be root" });
 }
 
 /** The certificate is the Dovecot's, which it must outlive. */

@@ -1,5 +1,6 @@
 /** Several folders of one account: one connection, a fair turn for each, and no folder's trouble is another one's. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { Fault } from "../../src/base/errors.ts";
 import { backoffMs } from "../../src/source/imap/account.ts";
 import { type Accounts, createAccounts } from "../../src/source/imap/accounts.ts";
 import { createImapSource, type ImapOptions } from "../../src/source/imap.ts";
@@ -103,6 +104,23 @@ describe.skipIf(missing !== null)(`folders that share an account ${missing ?? ""
     await dovecot.append(a.folder, mail("new"));
     expect((await next).raw.toString()).toBe(mail("new"));
     await b.watcher.sweep();
+    expect(proxy.accepted()).toBe(1);
+  });
+
+  test("a reader that takes no more: why is told, nothing is fetched, and the connection is kept", async () => {
+    const { source, watcher } = watched(await folderOf("one", "two"), { wholeBytes: 20, idleMs: 20_000 });
+    await watcher.arrival();
+    const full = new Fault("spool.low", "the disk is nearly full");
+    source.stall(full);
+    expect(source.freshness().trouble).toBe(full);
+    const fetched = proxy.hears(/ FETCH /).then(() => "fetched");
+    source.sweep();
+    await proxy.hears(/ NOOP/);
+    await proxy.hears(/ NOOP/);
+    expect(await Promise.race([fetched, Promise.resolve("nothing fetched")])).toBe("nothing fetched");
+    source.stall(null);
+    expect(source.freshness().trouble).toBeNull();
+    expect((await watcher.arrival()).raw.toString()).toBe(mail("two"));
     expect(proxy.accepted()).toBe(1);
   });
 

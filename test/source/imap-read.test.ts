@@ -53,6 +53,17 @@ for (const { what, skipped, start } of servers) {
       expect(await bytesOf((await filled([])).source, 1)).toBeNull();
     });
 
+    test("of the UIDVALIDITY it was seen under only", async () => {
+      const { source } = await filled([mail("one")]);
+      const watcher = watch(source);
+      const { sight } = await watcher.arrival();
+      const { uid, uidValidity } = sight.arrival.origin;
+      await watcher.stop();
+      expect((await drain((await source.read(uid, never, uidValidity)) ?? expect.unreachable())).toString()).toBe(mail("one"));
+      const other = { code: "imap.renumbered", temporary: false };
+      await expect(source.read(uid, never, `${uidValidity}0`)).rejects.toMatchObject(other);
+    });
+
     test("a large one comes in pieces and is exact", async () => {
       const raw = Buffer.from(`Subject: large\r\n\r\n${"0123456789abcdef\r\n".repeat(20_000)}`);
       const { source } = await filled([mail("before"), raw], { wholeBytes: 100_000 });

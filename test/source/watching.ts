@@ -4,7 +4,7 @@ import type { Clock } from "../../src/base/clock.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import type { Fields, Logger } from "../../src/base/logger.ts";
 import type { ImapOptions } from "../../src/source/imap.ts";
-import type { Cursor, Sight, Source } from "../../src/source/source.ts";
+import type { Cursor, Listed, Sight, Source } from "../../src/source/source.ts";
 import type { ImapServer } from "../servers/dovecot.ts";
 
 /** Waits pass two hundred times as fast. */
@@ -92,6 +92,12 @@ export function watch(source: Source, since: Cursor | null = null): Watcher {
     await sights.return?.(undefined);
   };
   return { sight, arrival, sweep, stop };
+}
+
+export async function everythingIn(source: Source, signal = new AbortController().signal): Promise<readonly Listed[]> {
+  const all: Listed[] = [];
+  for await (const { messages } of source.list(signal)) all.push(...messages);
+  return all;
 }
 
 export async function drain(bytes: AsyncIterable<Uint8Array>): Promise<Buffer> {

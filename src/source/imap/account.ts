@@ -111,7 +111,8 @@ export function shareAccount(account: Account, clock: Clock, pause: () => number
     if (closing.signal.aborted) throw stopped();
     if (failure !== null) throw failure.fault;
     const now = clock.now().getTime();
-    const at = Math.max(now + pause(), nextLogin);
+    // A clock that was set back must not keep us away for longer.
+    const at = Math.max(now + pause(), Math.min(nextLogin, now + LOGIN_EVERY_MS));
     nextLogin = at + LOGIN_EVERY_MS;
     if (at > now) await clock.sleep(at - now, closing.signal);
     try {

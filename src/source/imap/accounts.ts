@@ -25,7 +25,8 @@ export function createAccounts(clock: Clock): Accounts {
 
   function pause(): number {
     const now = clock.now().getTime();
-    const at = Math.max(now, next);
+    // The same: a clock that was set back.
+    const at = Math.max(now, Math.min(next, now + BETWEEN_MS * (shared.size + 1)));
     next = at + BETWEEN_MS;
     return at - now;
   }

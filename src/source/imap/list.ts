@@ -1,11 +1,8 @@
 /** What is in an open folder: UID, size and date of each message, asked for in parts so that a large folder is never listed whole. */
 
-import type { Survey } from "../source.ts";
+import type { Listed } from "../source.ts";
 import type { Session } from "./connect.ts";
 import { type Lend, rows } from "./read.ts";
-
-/** `size` 0: the server does not say. */
-export type Listed = { readonly uid: number; readonly size: number; readonly receivedAt: string | null };
 
 /** About as many messages as one command lists. */
 const PART = 5_000;
@@ -42,18 +39,4 @@ async function list(session: Session, from: number, to: string): Promise<readonl
     found.set(row.uid, { uid: row.uid, size: row.size ?? 0, receivedAt });
   }
   return [...found.values()].sort((a, b) => a.uid - b.uid);
-}
-
-/** Counts the messages received since then, without those above `most` bytes. */
-export async function surveyed(lend: Lend, since: string | null, most: number | null): Promise<Survey> {
-  let [messages, bytes] = [0, 0];
-  for await (const part of listed(lend, 0)) {
-    for (const { size, receivedAt } of part) {
-      if (most !== null && size > most) continue;
-      if (since !== null && receivedAt !== null && Date.parse(receivedAt) < Date.parse(since)) continue;
-      messages++;
-      bytes += size;
-    }
-  }
-  return { messages, bytes };
 }

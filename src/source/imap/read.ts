@@ -11,10 +11,10 @@ export type Reach = {
   readonly maxBytes: number | null;
 };
 
-/** It stays where it is: what is too large for billhook is a person's to look at. */
+/** It stays where it is until a person wants it fetched. */
 export function tooLarge(uid: number, bytes: number, folder: string, most: number): Fault {
   const size = `has ${bytes} bytes or more, and ${most} is the most that is read`;
-  const advice = "It is still in the mailbox. Have it sent in a smaller form, or raise the limit.";
+  const advice = "It is still in the mailbox: see `billhook list --state unread`; `billhook retry u<number>` fetches it after all.";
   return permanent("imap.too-large", `Message UID ${uid} of ${folder} ${size}.`, advice);
 }
 

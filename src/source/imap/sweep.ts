@@ -1,15 +1,17 @@
 /** One sweep of an open folder: what is above the cursor is listed, fetched in batches bounded by bytes, and yielded in UID order. */
 import type { Clock } from "../../base/clock.ts";
 import { Fault, permanent } from "../../base/errors.ts";
-import type { Cursor, Origin, Sight } from "../source.ts";
+import type { Cursor, Listed, Origin, Sight } from "../source.ts";
 import type { Session } from "./connect.ts";
 import { isPassing, isRefusal } from "./faults.ts";
-import { type Listed, listed } from "./list.ts";
+import { listed } from "./list.ts";
 import { fetchPiece, gone, type Lend, piecesFrom, type Reach, rows, sizeOf, tooLarge } from "./read.ts";
 
 /** What one watcher remembers from sweep to sweep, connection to connection. */
 export type Reading = {
   cursor: Cursor;
+  /** What is not wanted is passed over. */
+  readonly wants: (uid: number) => boolean;
   /** How often in a row a message could not be read, by UID. */
   readonly strikes: Map<number, number>;
   /** A batch broke the connection: up to this UID messages are fetched one by one, so that the guilty one is found. */
@@ -44,7 +46,7 @@ export async function* sweep(lend: Lend, reading: Reading, limits: Limits, clock
       return work(session);
     });
   for await (const part of listed(look, reading.cursor.uid)) {
-    const mine = part.filter((message) => !isOld(message, reading.cursor));
+    const mine = part.filter((message) => !isOld(message, reading.cursor) && reading.wants(message.uid));
     for (const batch of batches(mine, limits)) {
       const whole = await fetchBatch(lend, batch, reading, limits);
       for (const message of batch) {
@@ -79,7 +81,7 @@ async function* readOne(
     const first = whole ?? (await lend((session) => fetchPiece(session, uid, 0, limits.wholeBytes)));
     if (first === null) throw gone(uid, limits.folder);
     const pieces = whole === null ? piecesFrom(lend, message, first, limits) : once(whole);
-    yield { is: "arrival", arrival: { origin, receivedAt, bytes: told(pieces, limits, body) }, cursor };
+    yield { is: "arrival", arrival: { origin, receivedAt, size, bytes: told(pieces, limits, body) }, cursor };
     if (body.failure !== null) throw body.failure;
     reading.strikes.delete(uid);
   } catch (caught) {
@@ -196,6 +198,7 @@ function givenUp(thrown: unknown, uid: number, others: Others, inBody: boolean, 
   // A connection cut in the middle of a body proves nothing: bytes were coming.
   if (!itsOwnFault || (inBody && !isRefusal(thrown))) return null;
   const said = limits.fault(thrown).message;
-  const advice = "Open it in a mail program; if it can be read there, forward it to this mailbox.";
+  const advice =
+    "Open it in a mail program; if it can be read there, forward it to this mailbox. `billhook retry u<number>` asks for it again.";
   return permanent("imap.unreadable", `Message UID ${uid} of ${limits.folder} cannot be read, others can. ${said}`, advice);
 }
