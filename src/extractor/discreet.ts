@@ -24,12 +24,13 @@ export function discreet(extractor: Extractor, secrets: readonly string[]): Extr
       throw thrown instanceof Fault ? hush(thrown) : thrown;
     });
   const told = (progress: Progress): Progress => ("fault" in progress ? { ...progress, fault: hush(progress.fault) } : progress);
-  const { cancel, verifyWebhook } = extractor;
+  const { cancel, forget, verifyWebhook } = extractor;
   return {
     ...extractor,
     advance: async (...args) => told(await hushing(extractor.advance(...args))),
     probe: (signal) => hushing(extractor.probe(signal)),
     ...(cancel === undefined ? {} : { cancel: (memo, signal) => hushing(cancel(memo, signal)) }),
+    ...(forget === undefined ? {} : { forget: (memo, signal) => hushing(forget(memo, signal)) }),
     ...(verifyWebhook === undefined ? {} : { verifyWebhook: (request, signal) => hushing(verifyWebhook(request, signal)) }),
   };
 }

@@ -208,6 +208,12 @@ export function createExtend(options: ExtendOptions, deps: ExtendDeps): Extracto
       // A refusal says that it is over.
       if (judged.is === "unclear" || judged.is === "halted") throw judged.fault;
     },
+    // No request of ours can ask it to keep nothing: it is asked to delete, the runs first, for they hold what was read.
+    forget: async (memo, signal) => {
+      const { past, runId, files } = stateOf(memo);
+      for (const id of new Set([...past, ...(runId === undefined ? [] : [runId])])) await api.remove(`/extract_runs/${id}`, signal);
+      for (const id of files) await api.remove(`/files/${id}`, signal);
+    },
     ...(webhookSecret === null ? {} : { verifyWebhook: (request, signal) => verifyWebhook(webhookSecret, request, signal) }),
     probe: async (signal) => {
       const id = options.extractor?.id;

@@ -89,6 +89,11 @@ export type Extractor = {
   /** Asks the service to stop a run that is under way; harmless when it is over. Only where the service can. */
   readonly cancel?: (memo: Memo, signal: AbortSignal) => Promise<void>;
   /**
+   * Has the service remove what it was given for this memo and what it made of it; only for what is over. Harmless when repeated, and when it
+   * is gone already. Only where the service can.
+   */
+  readonly forget?: (memo: Memo, signal: AbortSignal) => Promise<void>;
+  /**
    * Whether a webhook comes from the service, and which run it speaks of (null: none of ours to know). The body is read once the
    * headers may be genuine; what the event points to is fetched unless it is a repeat. Throws a permanent Fault `*.webhook` when it is
    * not genuine. It only ever makes the next poll due: polling stays the truth.

@@ -3,6 +3,7 @@ import { permanent } from "../base/errors.ts";
 import type { Delivered, Entry } from "../sink/delivery.ts";
 import type { Delivery, Receipt } from "../sink/sink.ts";
 import { deliveryNameOf, positionOf, type Task, type Telling, tellingOf } from "../store/record.ts";
+import { goneFault } from "../store/upkeep.ts";
 import { type Opened, openDocument, skippedOf } from "./document.ts";
 import type { Step, Works } from "./step.ts";
 
@@ -65,6 +66,10 @@ async function entryOf({ record, message, parts }: Opened, telling: Telling | nu
   const extracting = tasks.find(({ kind, subject }) => kind === "extract" && subject === id);
   const skipped = new Set(skippedOf(extracting?.memo ?? null));
   const result = telling === null || telling.read.includes(position) ? await works.ledger.result(id) : null;
+  if (result === null && telling?.read.includes(position)) {
+    const lost = permanent("deliver.missing", `the ledger has no result of document ${id}`, "restore the ledger from a backup");
+    throw goneFault(message, "results") ?? lost;
+  }
   const runs = (await works.ledger.runs(message.id)).flatMap(({ document, runId }) => (document === id && runId !== null ? [runId] : []));
   const document = {
     id,

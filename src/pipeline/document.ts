@@ -5,6 +5,7 @@ import { type Blob, type Facts, type Part, type Piece, typeOf } from "../message
 import type { MessageRecord } from "../store/mail.ts";
 import type { DocumentRecord, TaskMemo } from "../store/record.ts";
 import type { Spool } from "../store/store.ts";
+import { goneFault } from "../store/upkeep.ts";
 import type { Works } from "./step.ts";
 
 /**
@@ -44,10 +45,12 @@ export type Opened = {
   readonly document: Document;
 };
 
-/** A remembered document with its bytes within reach. Throws `document.missing` when the ledger does not know it. */
+/** A remembered document with its bytes within reach. Throws `document.missing` when the ledger does not know it, `kept.gone` when it was removed. */
 export async function openDocument(id: string, works: Pick<Works, "ledger" | "spool">): Promise<Opened> {
   const record = await works.ledger.document(id);
   const message = record === null ? null : await works.ledger.message(record.message);
+  const gone = message === null || message.facts !== null ? null : goneFault(message, "raw");
+  if (gone !== null) throw gone;
   if (record === null || message === null || message.facts === null) {
     throw permanent("document.missing", `the ledger does not know document ${id}`, "restore the ledger from a backup");
   }
@@ -59,11 +62,20 @@ export async function openDocument(id: string, works: Pick<Works, "ledger" | "sp
     message,
     parts,
     partsInMessage: all.length,
-    document: documentOf(record, { ...message, facts: message.facts }, parts, works.spool.open),
+    document: documentOf(record, { ...message, facts: message.facts }, parts, unlessGone(message, works.spool.open)),
   };
 }
 
 type Open = Spool["open"];
+
+/** What was removed on purpose is not missing. */
+function unlessGone(message: MessageRecord, open: Open): Open {
+  return async function* (shelf, blob) {
+    const gone = goneFault(message, shelf);
+    if (gone !== null) throw gone;
+    yield* open(shelf, blob);
+  };
+}
 
 /** A document of these parts; `open` is asked for its bytes when they are needed. */
 export function documentOf(

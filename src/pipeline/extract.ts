@@ -37,10 +37,10 @@ export const extract: Step = async (task, works, signal) => {
   let isSaved = false;
   const buying = async () => {
     const at = works.clock.now();
-    works.passing?.("extract buying");
+    works.passing?.("extract buying", record.id);
     await works.ledger.save(task, { is: "later", at, memo: intention, quiet: true }, at);
     isSaved = true;
-    works.passing?.("extract begun");
+    works.passing?.("extract begun", record.id);
   };
   let progress: Progress;
   if (interrupted !== undefined && begun) progress = interrupted(memo);

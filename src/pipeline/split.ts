@@ -2,6 +2,7 @@
 import { permanent } from "../base/errors.ts";
 import { parse } from "../message/parse.ts";
 import { type Reextraction, reextractionOf } from "../store/record.ts";
+import { goneFault } from "../store/upkeep.ts";
 import { documentsOf } from "./document.ts";
 import { type Route, type Routing, routeOf } from "./route.ts";
 import type { Step } from "./step.ts";
@@ -10,7 +11,9 @@ export const split: Step = async (task, works, signal) => {
   const message = await works.ledger.message(task.message);
   if (message === null)
     throw permanent("split.missing", `the ledger does not know message ${task.message}`, "restore the ledger from a backup");
-  const { facts, parts, faults } = await parse(works.spool.open("raw", message), works.spool.keep("parts"));
+  const gone = goneFault(message, "raw");
+  if (gone !== null) throw gone;
+  const { facts, parts, faults } = await parse(works.spool.open("raw", message), works.spool.keep("parts", task.subject));
   signal.throwIfAborted();
   const [first] = await works.ledger.arrivals(message.id);
   const mail = { mailbox: first?.origin.mailbox ?? "", facts, parts, size: message.size, released: task.released };

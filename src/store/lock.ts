@@ -6,6 +6,8 @@ import Database from "better-sqlite3";
 import { permanent, reasonOf } from "../base/errors.ts";
 
 const LOCK_FILE = "ledger.lock";
+/** Says who holds the lock, or held it and did not close the ledger in good order. */
+export const HOLDER = "daemon.json";
 /** Somebody may be asking whether the lock is held; that takes no longer than this. */
 const PEEK_MS = 500;
 
@@ -16,7 +18,7 @@ export type Lock = { readonly release: () => void };
  * of its own is the lock: fcntl(2) locks end with the process, so a crash never leaves a stale one.
  */
 export function takeLock(directory: string, now: Date): Lock {
-  const holder = join(directory, "daemon.json");
+  const holder = join(directory, HOLDER);
   let database: Database.Database | null = null;
   try {
     database = new Database(join(directory, LOCK_FILE), { timeout: PEEK_MS });
@@ -26,7 +28,8 @@ export function takeLock(directory: string, now: Date): Lock {
     return { release: () => database?.close() };
   } catch (thrown) {
     database?.close();
-    if ((thrown as { code?: string }).code?.startsWith("SQLITE_BUSY")) {
+    const code = (thrown as { code?: string }).code ?? "";
+    if (code.startsWith("SQLITE_BUSY")) {
       throw permanent(
         "ledger.locked",
         `another billhook already works on ${directory}${heldBy(holder)}`,
@@ -34,6 +37,8 @@ export function takeLock(directory: string, now: Date): Lock {
         thrown,
       );
     }
+    // A full disk is no matter of the lock.
+    if (code === "SQLITE_FULL" || code === "ENOSPC") throw thrown;
     throw permanent("ledger.lock", `cannot lock ${directory}: ${reasonOf(thrown)}`, "check that the directory can be written", thrown);
   }
 }

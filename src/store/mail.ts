@@ -2,6 +2,7 @@
 import type { FaultRecord } from "../base/errors.ts";
 import type { Blob, Facts } from "../message/message.ts";
 import type { RouteRecord, Standing, Task } from "./record.ts";
+import type { Gone } from "./upkeep.ts";
 
 /** Where a message was seen. The same fields as a source's origin; the roles do not know each other. */
 export type OriginRecord = { readonly mailbox: string; readonly uidValidity: string; readonly uid: number };
@@ -23,12 +24,13 @@ export type MessageRecord = Blob & {
   /** SHA-256 of the raw bytes. */
   readonly id: string;
   readonly receivedAt: string;
-  /** null until it is split. */
+  /** null until it is split, and once they are gone. */
   readonly facts: Facts | null;
   /** What could not be read while splitting; the rest was good. */
   readonly faults: readonly FaultRecord[];
   /** null until it is split. */
   readonly route: RouteRecord | null;
+  readonly gone: Gone;
 };
 
 export type Summary = { readonly message: MessageRecord; readonly standing: Standing; readonly tasks: readonly Task[] };

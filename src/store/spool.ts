@@ -1,7 +1,7 @@
 /** The spool: bytes in files named by their SHA-256, under two levels of directories, written whole or not at all. */
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { mkdir, readdir, rm, stat } from "node:fs/promises";
+import { createReadStream, renameSync, statSync, unlinkSync } from "node:fs";
+import { mkdir, readdir, rm, stat, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Fault, permanent, reasonOf } from "../base/errors.ts";
 import { isTemporaryName, makeDirectory, syncDirectory, temporaryName, writeThenPlace } from "../base/files.ts";
@@ -10,8 +10,10 @@ import type { Shelf, Spool } from "./store.ts";
 
 const SHELVES: readonly Shelf[] = ["raw", "parts"];
 const HEAD_BYTES = 4_100;
+const MB = 1024 ** 2;
 
-export async function openSpool(directory: string): Promise<Spool> {
+/** `minFree`: so many bytes of the disk are left to what is under way already. */
+export async function openSpool(directory: string, minFree = 0): Promise<Spool> {
   try {
     for (const shelf of SHELVES) await makeDirectory(join(directory, shelf), 0o700);
   } catch (thrown) {
@@ -29,8 +31,11 @@ export async function openSpool(directory: string): Promise<Spool> {
 
   const path = (shelf: Shelf, sha256: string) => join(directory, shelf, sha256.slice(0, 2), shelf === "raw" ? `${sha256}.eml` : sha256);
 
+  /** What somebody keeps whose rows are still to be saved. */
+  const keeping = new Map<string, Set<string>>();
+
   const keep =
-    (shelf: Shelf): Keep =>
+    (shelf: Shelf, by?: string): Keep =>
     async (bytes) => {
       const hash = createHash("sha256");
       let size = 0;
@@ -57,11 +62,11 @@ export async function openSpool(directory: string): Promise<Spool> {
           async () => {
             sha256 = hash.digest("hex");
             const target = path(shelf, sha256);
+            // Before it stands there: from now on it is not removed.
+            if (by !== undefined) keeping.set(by, (keeping.get(by) ?? new Set()).add(target));
             await makeShard(dirname(target));
-            if (!(await isWhole(target, size))) return target;
-            // Whoever renamed it here may have died before its entry was durable.
-            await syncDirectory(dirname(target));
-            return null;
+            // Whatever stands there, whole or damaged, is replaced by bytes that are known to be on the disk.
+            return target;
           },
           0o600,
         );
@@ -76,7 +81,7 @@ export async function openSpool(directory: string): Promise<Spool> {
     const file = path(shelf, blob.sha256);
     const found = await stat(file).catch((thrown: NodeJS.ErrnoException) => thrown);
     if (found instanceof Error) {
-      if (found.code !== "ENOENT") throw new Fault("spool.unreadable", `cannot read ${file}: ${reasonOf(found)}`, { cause: found });
+      if (found.code !== "ENOENT") throw unreadable(file, found);
       throw permanent(
         "spool.missing",
         `${file} is not there any more`,
@@ -84,17 +89,23 @@ export async function openSpool(directory: string): Promise<Spool> {
       );
     }
     if (found.size !== blob.size) {
-      throw permanent(
-        "spool.damaged",
-        `${file} has ${found.size} bytes where ${blob.size} were kept`,
-        "restore the spool from a backup, or let the mailbox give the message again",
-      );
+      throw damaged(`${file} has ${found.size} bytes where ${blob.size} were kept`);
     }
   }
 
   async function* open(shelf: Shelf, blob: Blob): AsyncIterable<Uint8Array> {
     await check(shelf, blob);
-    yield* createReadStream(path(shelf, blob.sha256), { highWaterMark: 16 * 1024 }) as AsyncIterable<Uint8Array>;
+    const file = path(shelf, blob.sha256);
+    const hash = createHash("sha256");
+    try {
+      for await (const chunk of createReadStream(file, { highWaterMark: 16 * 1024 }) as AsyncIterable<Uint8Array>) {
+        hash.update(chunk);
+        yield chunk;
+      }
+    } catch (thrown) {
+      throw unreadable(file, thrown);
+    }
+    if (hash.digest("hex") !== blob.sha256) throw damaged(`${file} does not hold the bytes that were kept`);
   }
 
   return {
@@ -102,6 +113,32 @@ export async function openSpool(directory: string): Promise<Spool> {
     open,
     check,
     path,
+    left: (by) => void keeping.delete(by),
+    remove: async (shelf, sha256, before) => {
+      const file = path(shelf, sha256);
+      if ([...keeping.values()].some((kept) => kept.has(file))) return null;
+      try {
+        return removed(file, temporaryName(join(directory, shelf)), before);
+      } catch (thrown) {
+        if ((thrown as NodeJS.ErrnoException).code === "ENOENT") return null;
+        throw cannotWrite(directory, thrown);
+      }
+    },
+    list: async (shelf, digits) => {
+      const shard = join(directory, shelf, digits);
+      const names = await readdir(shard).catch((thrown: NodeJS.ErrnoException) => {
+        if (thrown.code === "ENOENT") return [];
+        throw unreadable(shard, thrown);
+      });
+      return names.flatMap((name) => /^([0-9a-f]{64})(\.eml)?$/.exec(name)?.[1] ?? []);
+    },
+    room: async (bytes) => {
+      const { bavail, bsize } = await statfs(directory).catch((thrown) => Promise.reject(cannotWrite(directory, thrown)));
+      const [free, wanted] = [bavail * bsize, minFree + bytes];
+      if (free >= wanted) return null;
+      const left = `has ${Math.floor(free / MB)} MB left, and ${Math.ceil(wanted / MB)} MB are wanted for the next message and state.minFree`;
+      return new Fault("spool.low", `the disk of ${directory} ${left}`, { advice: "free disk space; billhook goes on by itself" });
+    },
     clean: async () => {
       let removed = 0;
       for (const shelf of SHELVES) {
@@ -116,11 +153,35 @@ export async function openSpool(directory: string): Promise<Spool> {
   };
 }
 
-async function isWhole(file: string, size: number): Promise<boolean> {
-  return stat(file).then(
-    (found) => found.size === size,
-    () => false,
-  );
+/**
+ * All in one turn of the event loop: who keeps the same bytes in this process does so before, and is seen, or after, and puts them there
+ * anew. Another process may put them there at any moment: once it is aside, the file says whether that was just now, and goes back.
+ */
+function removed(file: string, aside: string, before: Date | undefined): number | null {
+  if (before !== undefined && statSync(file).mtimeMs >= before.getTime()) return null;
+  renameSync(file, aside);
+  const { size, mtimeMs } = statSync(aside);
+  if (before !== undefined && mtimeMs >= before.getTime()) {
+    renameSync(aside, file);
+    return null;
+  }
+  unlinkSync(aside);
+  return size;
+}
+
+function damaged(what: string): Fault {
+  return permanent("spool.damaged", what, "restore the spool from a backup, or let the mailbox give the message again");
+}
+
+function unreadable(file: string, thrown: unknown): Fault {
+  const advice = isOutOfFiles(thrown) ? RAISE_FILES : "check the disk and its permissions; billhook goes on by itself";
+  return new Fault("spool.unreadable", `cannot read ${file}: ${reasonOf(thrown)}`, { advice, cause: thrown });
+}
+
+const RAISE_FILES = "raise the limit of open files (ulimit -n, LimitNOFILE); billhook goes on by itself";
+
+function isOutOfFiles(thrown: unknown): boolean {
+  return ["EMFILE", "ENFILE"].includes((thrown as NodeJS.ErrnoException).code ?? "");
 }
 
 function cannotWrite(directory: string, thrown: unknown): Fault {
@@ -132,7 +193,7 @@ function cannotWrite(directory: string, thrown: unknown): Fault {
     });
   }
   return new Fault("spool.unwritable", `cannot write to the spool in ${directory}: ${reasonOf(thrown)}`, {
-    advice: "check the volume and its permissions; billhook goes on by itself",
+    advice: isOutOfFiles(thrown) ? RAISE_FILES : "check the volume and its permissions; billhook goes on by itself",
     cause: thrown,
   });
 }

@@ -20,6 +20,7 @@ const env = {
   SMTP_PASSWORD: "p",
   SMTP_CLIENT_SECRET: "s",
   SMTP_REFRESH_TOKEN: "r",
+  BILLHOOK_WEB_TOKEN: "a-token-of-the-page",
 };
 const readFile = () => "-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----";
 const read = (yaml: string) => readConfig(yaml, { path: "/etc/billhook/config.yaml", env, readFile });

@@ -296,7 +296,7 @@ describe("rules", () => {
 
   test("a webhook's secret needs web, and a web that is wrong is not called missing", () => {
     const secret = "webhookSecret: wss_x";
-    expect(configOf(extend(secret, "web: {}")).web).toEqual({ host: "127.0.0.1", port: 8080, metrics: null });
+    expect(configOf(extend(secret, "web: {}")).web).toEqual({ host: "127.0.0.1", port: 8080, metrics: null, token: null });
     expect(problemsOf(extend(secret, "web: { port: 0 }")).map((it) => it.path)).toEqual(["web.port"]);
     expect(problemsOf(extend(secret)).map((it) => it.path)).toEqual(["services.ext.webhookSecret"]);
   });

@@ -14,6 +14,7 @@ const env = {
   CLOUDSQUID_API_KEY: "k",
   EXTEND_API_KEY: "k",
   EXTEND_WEBHOOK_SECRET: "wss_s",
+  BILLHOOK_WEB_TOKEN: "a-token-of-the-page",
   ERP_TOKEN: "t",
   ERP_SIGNING_SECRET: `whsec_${"A".repeat(32)}`,
   SMTP_PASSWORD: "p",

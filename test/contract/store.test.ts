@@ -63,6 +63,7 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
           facts: null,
           faults: [],
           route: null,
+          gone: { raw: null, parts: null, results: null, events: null },
         });
         expect(await ledger.arrivals(id("a"))).toMatchObject([{ origin: origin(11), message: id("a"), receivedAt: at(-60).toISOString() }]);
         expect(await ledger.mailbox("invoices")).toEqual({ mailbox: "invoices", cursor: cursor(11), sweptAt: null });
@@ -898,6 +899,114 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
     expect(await everything(second)).toEqual(told);
     await second.close();
   });
+});
+
+describe.each(implementations)("what the intake of a mailbox asks of a ledger in $name", ({ open }) => {
+  const blobOf = (name: string, uid: number) => ({ sha256: id(name), size: 1_000 + uid });
+  const arriving = (name: string, uid: number, mailbox = "invoices") => ({
+    blob: blobOf(name, uid),
+    origin: origin(uid, mailbox),
+    receivedAt: null,
+    cursor: cursor(uid),
+    now: at(uid),
+  });
+  const unreadable = (uid: number, mailbox = "invoices") => ({
+    origin: origin(uid, mailbox),
+    fault: recordOf(refused),
+    cursor: cursor(uid),
+    now: at(uid),
+  });
+  const withLedger = (body: (ledger: Ledger) => Promise<void>) => async () => {
+    const ledger = await open(await temporaryDirectory());
+    try {
+      await body(ledger);
+    } finally {
+      await ledger.close();
+    }
+  };
+
+  test(
+    "several at once are what each by itself would be, equal ones too",
+    withLedger(async (ledger) => {
+      const received = await ledger.receiveAll([arriving("a", 11), arriving("b", 12), arriving("a", 13)]);
+      expect(received.map(({ message, isNew, event }) => [message, isNew, event.what])).toEqual([
+        [id("a"), true, "received"],
+        [id("b"), true, "received"],
+        [id("a"), false, "seen-again"],
+      ]);
+      expect((await ledger.arrivals(id("a"))).map((arrival) => arrival.origin.uid)).toEqual([11, 13]);
+      expect(await ledger.counts()).toMatchObject({ messages: 2, open: 2 });
+      expect(await ledger.mailbox("invoices")).toMatchObject({ cursor: cursor(13) });
+      expect(await ledger.unsplit()).toBe(2);
+      await ledger.save(await taskOf(ledger, "a", "split"), splitDone("a"), at(20));
+      expect(await ledger.unsplit()).toBe(1);
+      expect(await ledger.receiveAll([])).toEqual([]);
+    }),
+  );
+
+  test(
+    "of several none is there when one is refused",
+    withLedger(async (ledger) => {
+      await ledger.receive(arriving("a", 11));
+      const hopeless = { ...arriving("c", 13), origin: { ...origin(13), uidValidity: null as unknown as string } };
+      await expect(ledger.receiveAll([arriving("b", 12), hopeless])).rejects.toMatchObject({ code: "ledger.refused" });
+      expect(await ledger.counts()).toMatchObject({ messages: 1 });
+      expect(await ledger.mailbox("invoices")).toMatchObject({ cursor: cursor(11) });
+    }),
+  );
+
+  test(
+    "out of turn, a mailbox has been read as far as before",
+    withLedger(async (ledger) => {
+      await ledger.receive({ ...arriving("a", 5, "never swept"), cursor: null });
+      expect(await ledger.mailbox("never swept")).toBeNull();
+      await ledger.receive(arriving("b", 11));
+      await ledger.receive({ ...arriving("c", 7), cursor: null });
+      await ledger.receiveUnreadable({ ...unreadable(8), cursor: null });
+      expect(await ledger.mailbox("invoices")).toMatchObject({ cursor: cursor(11) });
+      expect(await ledger.counts()).toMatchObject({ messages: 3, unreadable: 1 });
+    }),
+  );
+
+  test(
+    "a person wants what is without bytes, until it came or could not be had once more",
+    withLedger(async (ledger) => {
+      for (const [uid, mailbox] of [
+        [11, "invoices"],
+        [12, "invoices"],
+        [11, "archive"],
+      ] as const)
+        await ledger.receiveUnreadable(unreadable(uid, mailbox));
+      expect(await ledger.wanted("invoices")).toEqual([]);
+      const [first, second, other] = await ledger.unreadable();
+      expect(await ledger.fetchAgain(second?.id ?? "", at(20))).toEqual(second);
+      await ledger.fetchAgain(other?.id ?? "", at(20));
+      await ledger.fetchAgain(first?.id ?? "", at(21));
+      expect(await ledger.wanted("invoices")).toEqual([first, second]);
+      expect(await ledger.wanted("archive")).toEqual([other]);
+
+      await ledger.receive({ ...arriving("a", 11), cursor: null });
+      const worse = recordOf(permanent("receive.gone", "it is gone"));
+      await ledger.receiveUnreadable({ ...unreadable(12), fault: worse, cursor: null });
+      expect(await ledger.wanted("invoices")).toEqual([]);
+      expect(await ledger.unreadable()).toEqual([{ ...second, fault: worse }, other]);
+      // What has its bytes, or never was, cannot be wanted.
+      for (const unknown of [first?.id ?? "", "4711", "", "u12", "1e400"]) expect(await ledger.fetchAgain(unknown, at(22))).toBeNull();
+      expect(await ledger.arrivals(id("a"))).toMatchObject([{ fault: null }]);
+    }),
+  );
+
+  test(
+    "what a person gave up, and then wants, is trouble again",
+    withLedger(async (ledger) => {
+      await ledger.receiveUnreadable(unreadable(11));
+      const [arrival] = await ledger.unreadable();
+      await ledger.ignoreArrival(arrival?.id ?? "", "spam", at(12));
+      expect(await ledger.unreadable()).toEqual([]);
+      await ledger.fetchAgain(arrival?.id ?? "", at(13));
+      expect(await ledger.unreadable()).toMatchObject([{ id: arrival?.id }]);
+    }),
+  );
 });
 
 test("a ledger of the first version has its runs: bought when their tasks began", async () => {

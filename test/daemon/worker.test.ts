@@ -18,14 +18,23 @@ const answered: Progress = {
   memo: { runId: "run" },
   answer: { runId: "run", data: {}, credits: null, reasoning: null, review: null, raw: {} },
 };
+const asksAgain = (memo: Progress["memo"]): Progress => ({ is: "going", memo: { ...memo, runId: "run" }, nextAt: new Date() });
+/** A call that ends only when it is abandoned. */
+const hang = (signal: AbortSignal) =>
+  new Promise<never>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason), { once: true }));
 /** Mails of different bytes. */
 const MAILS = ["01-single-pdf", "04-xml-only", "05-html-only", "14-credit-note"];
 
-async function stage(extractor: Extractor, concurrency: number, sinks: readonly Sink[] = [sinkOf("files").sink]) {
+async function stage(
+  extractor: Extractor,
+  concurrency: number,
+  sinks: readonly Sink[] = [sinkOf("files").sink],
+  more: (works: Works) => Partial<Works> = () => ({}),
+) {
   const directory = await temporaryDirectory();
   const invoices = sourceOf("invoices");
   const made = await worksIn(directory, { extractor, sinks, source: invoices.source });
-  const works: Works = { ...made.works, clock: systemClock };
+  const works: Works = { ...made.works, ...more(made.works), clock: systemClock };
   onTestFinished(() => works.ledger.close());
   const events: Event[] = [];
   let heard = () => {};
@@ -100,6 +109,87 @@ describe("shares", () => {
     await told("deliver.done", MAILS.length);
     expect(files.given.map(({ key }) => deliveryNameOf(key).sink)).toEqual(MAILS.map(() => "files"));
     // What is due and has no hand is not asked for in circles.
+    await nap();
+    expect(hanging).toHaveLength(1);
+    stop.abort();
+    abandon.abort();
+    await running;
+  });
+
+  test("questions after runs that hang with all the hands they have do not keep new mail from being ordered", async () => {
+    const ordered = new Map([0, 1].map((at) => [at, Promise.withResolvers<void>()]));
+    const { promise: asked, resolve: isAsked } = Promise.withResolvers<void>();
+    let orders = 0;
+    const { extractor } = extractorOf(({ memo, signal }) => {
+      if (memo === null) {
+        ordered.get(orders++)?.resolve();
+        return asksAgain(memo);
+      }
+      isAsked();
+      return hang(signal);
+    });
+    const { works, worker, stop, abandon } = await stage(extractor, 1);
+    await arrive(works, MAILS[0] ?? "", 1);
+    const running = worker.run(stop.signal, abandon.signal);
+    await ordered.get(0)?.promise;
+    await asked;
+    await arrive(works, MAILS[1] ?? "", 2);
+    worker.wake();
+    await ordered.get(1)?.promise;
+    stop.abort();
+    abandon.abort();
+    await running;
+  });
+
+  test("nor do orders that hang keep runs from being asked after", async () => {
+    const { promise: hangs, resolve: isHanging } = Promise.withResolvers<void>();
+    const { promise: enough, resolve: isEnough } = Promise.withResolvers<void>();
+    let orders = 0;
+    let answers = 0;
+    const { extractor } = extractorOf(async ({ memo, signal }) => {
+      if (memo !== null) {
+        await hangs;
+        answers += 1;
+        if (answers === 3) isEnough();
+        return asksAgain(memo);
+      }
+      orders += 1;
+      if (orders === 1) return asksAgain(memo);
+      isHanging();
+      return hang(signal);
+    });
+    const { works, worker, stop, abandon } = await stage(extractor, 1);
+    for (const [uid, mail] of MAILS.slice(0, 2).entries()) await arrive(works, mail, uid + 1);
+    const running = worker.run(stop.signal, abandon.signal);
+    await enough;
+    stop.abort();
+    abandon.abort();
+    await running;
+  });
+
+  test("a service that hangs with all the hands it has holds up no other service, even if its documents have been due the longest", async () => {
+    const hanging: string[] = [];
+    const hole = extractorOf(({ key, signal }) => {
+      hanging.push(key);
+      return hang(signal);
+    });
+    const other = extractorOf(() => answered);
+    const { works, worker, told, nap, stop, abandon } = await stage(hole.extractor, 1, undefined, ({ services, routing }) => {
+      const [[name, service] = []] = services;
+      if (name === undefined || service === undefined) throw new Error("there is no service");
+      const rule = { name: "credit notes", when: { subject: ["Credit note*"] }, is: "take", service: "other", sinks: null } as const;
+      return {
+        services: new Map([
+          [name, service],
+          ["other", { ...service, extractor: { ...other.extractor, name: "other" } }],
+        ]),
+        routing: { ...routing, rules: [{ ...rule, afterwards: null }] },
+      };
+    });
+    for (const [uid, mail] of MAILS.entries()) await arrive(works, mail, uid + 1);
+    const running = worker.run(stop.signal, abandon.signal);
+    await told("settle.done", 1);
+    expect(other.asked).toHaveLength(1);
     await nap();
     expect(hanging).toHaveLength(1);
     stop.abort();

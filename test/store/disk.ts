@@ -30,6 +30,12 @@ function mount(directory: string, size: string): void {
   execFileSync("mount", ["-t", "tmpfs", "-o", `size=${size},mode=0700`, "tmpfs", directory], { stdio: "pipe" });
 }
 
+/** The same on a directory that is there already, until what this returns is called. */
+export function mountDisk(directory: string, size: string): () => void {
+  mount(directory, size);
+  return () => void execFileSync("umount", ["--lazy", directory], { stdio: "pipe" });
+}
+
 /** A file system of this size (`512k`). */
 export async function smallDisk(size: string): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), "billhook-disk-"));

@@ -222,7 +222,11 @@ describe("the file", () => {
     await receive(ledger, "a", 11);
     new Database(join(directory, LEDGER_FILE)).exec(`UPDATE message SET facts = 'IBAN DE00'`).close();
     const fault = await ledger.message(id("a")).catch((thrown: unknown) => thrown);
-    expect(fault).toMatchObject({ code: "ledger.corrupt", temporary: false });
+    expect(fault).toMatchObject({
+      code: "ledger.record",
+      temporary: false,
+      message: expect.stringContaining(`row ${id("a")} of the table message`),
+    });
     expect(String(fault)).not.toContain("IBAN");
     await ledger.close();
   });

@@ -25,6 +25,8 @@ export type Api = {
   /** A POST of JSON that makes or changes something; `unclear` also when the answer was lost. */
   readonly write: (path: string, body: JsonObject, signal: AbortSignal, buying?: Buying) => Promise<Judged>;
   readonly upload: (file: NamedFile, signal: AbortSignal) => Promise<Judged>;
+  /** A DELETE; what is not there is removed. What was not, for whatever reason, is thrown. */
+  readonly remove: (path: string, signal: AbortSignal) => Promise<void>;
   /** The runs of this key not older than `since`, oldest first. */
   readonly find: (key: string, since: Date, signal: AbortSignal) => Promise<Found | Extract<Judged, { is: "refused" | "halted" }>>;
   /** How a call is named in faults. */
@@ -47,7 +49,7 @@ export function createApi(options: ApiOptions, deps: { readonly clock: Clock; re
   const base = options.url.replace(/\/+$/, "");
   const place: Api["place"] = (method, path) => `${options.name}: ${method} ${path.split("?", 1)[0]}`;
 
-  async function ask(method: "GET" | "POST", path: string, signal: AbortSignal, sent?: Sent, buying?: Buying): Promise<Judged> {
+  async function ask(method: "GET" | "POST" | "DELETE", path: string, signal: AbortSignal, sent?: Sent, buying?: Buying): Promise<Judged> {
     const headers = {
       authorization: `Bearer ${options.apiKey}`,
       "x-extend-api-version": "2026-02-09",
@@ -62,6 +64,7 @@ export function createApi(options: ApiOptions, deps: { readonly clock: Clock; re
         headers,
         maxResponseBytes: method === "GET" || path === "/extract" ? LONGEST_ANSWER : SHORT_BYTES,
         ...(sent ? { body: sent.body, category: sent.category } : {}),
+        ...(method === "DELETE" ? { category: "write" } : {}),
         ...(buying ? { beforeSend: buying } : {}),
       },
       signal,
@@ -113,9 +116,15 @@ export function createApi(options: ApiOptions, deps: { readonly clock: Clock; re
     return { is: "found", runs, all: false };
   }
 
+  async function remove(path: string, signal: AbortSignal): Promise<void> {
+    const judged = await ask("DELETE", path, signal);
+    if (judged.is !== "answer" && judged.fault.code !== "extend.not-found") throw judged.fault;
+  }
+
   return {
     read,
     write,
+    remove,
     find,
     place,
     upload: (file, signal) => {

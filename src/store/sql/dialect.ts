@@ -1,9 +1,9 @@
 /** SQLite as the ledger needs it: transactions that own the file from their first statement, migrations that are all or nothing. */
-import type { Database } from "better-sqlite3";
+import type { Database, Statement } from "better-sqlite3";
 import { CompiledQuery, type DatabaseConnection, type Dialect, SqliteDialect } from "kysely";
 
 export function ledgerDialect(database: Database): Dialect {
-  const dialect = new SqliteDialect({ database });
+  const dialect = new SqliteDialect({ database: { prepare: preparing(database), close: () => database.close() } });
   const say = (connection: DatabaseConnection, what: string) => connection.executeQuery(CompiledQuery.raw(what));
   return {
     createQueryCompiler: () => dialect.createQueryCompiler(),
@@ -19,5 +19,19 @@ export function ledgerDialect(database: Database): Dialect {
           if (database.inTransaction) await say(connection, "rollback");
         },
       }),
+  };
+}
+
+const MOST_PREPARED = 200;
+
+/** The same few statements are asked for thousands of times: each is compiled once, those used last are kept. */
+function preparing(database: Database): (text: string) => Statement {
+  const prepared = new Map<string, Statement>();
+  return (text) => {
+    const statement = prepared.get(text) ?? database.prepare(text);
+    prepared.delete(text);
+    prepared.set(text, statement);
+    for (const oldest of prepared.keys()) if (prepared.size > MOST_PREPARED) prepared.delete(oldest);
+    return statement;
   };
 }

@@ -1,8 +1,17 @@
 /** What a save adds to the ledger: what a step found, the tasks that follow, and a line of the audit trail. */
 import type { Transaction } from "kysely";
 import { following } from "../following.ts";
-import { deliveryNameOf, type Event, type Growth, type NewTask, positionOf, type RouteRecord, type TaskStatus } from "../record.ts";
-import { partRow, type Tables, taskOf } from "./tables.ts";
+import {
+  deliveryNameOf,
+  type Event,
+  type Growth,
+  type NewTask,
+  positionOf,
+  type RouteRecord,
+  type TaskStatus,
+  UNREADABLE,
+} from "../record.ts";
+import { json, partRow, type Tables, taskOf } from "./tables.ts";
 
 export async function grow(trx: Transaction<Tables>, message: string, growth: Growth, at: string): Promise<void> {
   const { tasks = [] } = growth;
@@ -10,7 +19,7 @@ export async function grow(trx: Transaction<Tables>, message: string, growth: Gr
     const { facts, parts, faults, route } = growth.split;
     await trx
       .updateTable("message")
-      .set({ facts: JSON.stringify(facts), faults: JSON.stringify(faults), route: JSON.stringify(route) })
+      .set({ facts: JSON.stringify(facts), faults: JSON.stringify(faults), route: JSON.stringify(route), parts_gone_at: null })
       .where("id", "=", message)
       .execute();
     await trx.deleteFrom("part").where("message", "=", message).execute();
@@ -35,6 +44,12 @@ export async function grow(trx: Transaction<Tables>, message: string, growth: Gr
       .insertInto("result")
       .values({ document, ...found })
       .onConflict((c) => c.column("document").doUpdateSet(found))
+      .execute();
+    await trx
+      .updateTable("message")
+      .set({ results_gone_at: null })
+      .where("id", "=", message)
+      .where("results_gone_at", "is not", null)
       .execute();
   }
   if (growth.receipt !== undefined) {
@@ -91,13 +106,24 @@ export async function close(trx: Transaction<Tables>, message: string, at: strin
   const tasks = (await trx.selectFrom("task").selectAll().where("message", "=", message).execute()).map(taskOf);
   const arrivals = await trx.selectFrom("arrival").select("id").where("message", "=", message).orderBy("id").execute();
   const way = await trx.selectFrom("message").select(["route", "ignored"]).where("id", "=", message).executeTakeFirst();
+  const route = routeIn(way?.route ?? null, message);
+  if (route === UNREADABLE) return;
   const missing = following(
     message,
     tasks,
     arrivals.map((arrival) => String(arrival.id)),
-    way?.route == null || way.ignored !== null ? null : (JSON.parse(way.route) as RouteRecord),
+    way === undefined || way.ignored !== null ? null : route,
   );
   await addTasks(trx, message, missing, at);
+}
+
+/** Nobody knows what follows where the route cannot be read: no step works on such a message, and the save that says so must not fail. */
+function routeIn(text: string | null, message: string): RouteRecord | null | typeof UNREADABLE {
+  try {
+    return json(text, "message", message) as RouteRecord | null;
+  } catch {
+    return UNREADABLE;
+  }
 }
 
 export async function addEvent(trx: Transaction<Tables>, event: Event): Promise<void> {

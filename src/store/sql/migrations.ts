@@ -219,6 +219,20 @@ const doubts: Migration = {
   },
 };
 
+/** What has had its time is removed. Each index holds the messages, in the order they came, that have it still. */
+const keep: Migration = {
+  up: async (db: Kysely<unknown>) => {
+    const schema = db.schema;
+    for (const kept of ["raw", "parts", "results", "events"])
+      await schema.alterTable("message").addColumn(`${kept}_gone_at`, "text").execute();
+    for (const kept of ["raw", "parts", "results"]) {
+      const index = schema.createIndex(`message_${kept}`).on("message").column(`${kept}_gone_at`);
+      await index.where(sql.ref(`${kept}_gone_at`), "is", null).execute();
+    }
+    await schema.createIndex("part_sha256").on("part").column("sha256").execute();
+  },
+};
+
 /** A person can have a message fetched after all. */
 const again: Migration = {
   up: async (db: Kysely<unknown>) => {
@@ -228,9 +242,11 @@ const again: Migration = {
   },
 };
 
-/** A person can give a mail up, or an arrival without bytes. */
+/** A person can give a mail up, or an arrival without bytes; and looks for what is not done among everything that ever was. */
 const ignored: Migration = {
   up: async (db: Kysely<unknown>) => {
+    const index = db.schema.createIndex("task_left").on("task").columns(["message", "status"]);
+    await index.where(sql.ref("status"), "!=", sql.lit("done")).execute();
     for (const table of ["message", "arrival"]) await db.schema.alterTable(table).addColumn("ignored", "text").execute();
   },
 };
@@ -241,6 +257,7 @@ export const migrations: Readonly<Record<string, Migration>> = {
   "0003-kinds": kinds,
   "0004-ways": ways,
   "0005-doubts": doubts,
+  "0006-keep": keep,
   "0007-again": again,
   "0008-ignored": ignored,
 };

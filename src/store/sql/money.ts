@@ -2,7 +2,7 @@
 import { type Kysely, sql, type Transaction } from "kysely";
 import type { RunRecord, TaskMemo } from "../record.ts";
 import type { Ledger } from "../store.ts";
-import { runOf, type Tables } from "./tables.ts";
+import { json, runOf, type Tables } from "./tables.ts";
 
 export type Money = Pick<Ledger, "pause" | "resume" | "paused" | "bought" | "spending" | "runs" | "underWay" | "hear" | "heard">;
 
@@ -96,14 +96,14 @@ export function moneyOn(db: Kysely<Tables>): Money {
       const tasks = await db
         .selectFrom("task")
         .innerJoin("document", "document.id", "task.subject")
-        .select(["task.subject", "document.service", "task.run_id", "task.memo"])
+        .select(["task.id", "task.subject", "document.service", "task.run_id", "task.memo"])
         .where("task.kind", "=", "extract")
         .where("task.status", "=", "open")
         .where((e) => e(e.fn("substr", ["task.message", e.lit(1), e.val(message.length)]), "=", message))
         .orderBy("task.id")
         .execute();
-      return tasks.flatMap(({ subject, service, run_id, memo }) =>
-        run_id === null || memo === null ? [] : [{ document: subject, service, runId: run_id, memo: JSON.parse(memo) as TaskMemo }],
+      return tasks.flatMap(({ id, subject, service, run_id, memo }) =>
+        run_id === null || memo === null ? [] : [{ document: subject, service, runId: run_id, memo: json(memo, "task", id) as TaskMemo }],
       );
     },
 

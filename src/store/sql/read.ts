@@ -1,50 +1,31 @@
 /** What the ledger answers: the queries, none of which changes anything. */
-import { type ExpressionBuilder, type Kysely, sql } from "kysely";
+import { type Kysely, sql } from "kysely";
 import type { Summary } from "../mail.ts";
 import { standingOf, type TaskKind } from "../record.ts";
 import type { Search } from "../search.ts";
 import type { Ledger, Pulse, TaskState } from "../store.ts";
-import { failingSinceOf, failureBefore } from "./failing.ts";
+import type { Upkeep } from "../upkeep.ts";
+import { dueOn, mayGoOn } from "./due.ts";
 import type { Money } from "./money.ts";
 import type { Receiving } from "./receive.ts";
-import { arrivalOf, documentOf, eventRecordOf, mailboxOf, messageOf, partOf, receiptOf, resultOf, type Tables, taskOf } from "./tables.ts";
+import { isLeft } from "./search.ts";
+import {
+  arrivalOf,
+  documentOf,
+  eventRecordOf,
+  json,
+  mailboxOf,
+  messageOf,
+  partOf,
+  readMessage,
+  receiptOf,
+  resultOf,
+  type Tables,
+  taskOf,
+} from "./tables.ts";
 import type { Writes } from "./write.ts";
 
-export type Reads = Omit<Ledger, keyof Writes | keyof Money | keyof Search | keyof Receiving | "held" | "close">;
-
-/**
- * Not what would buy at a paused service; what was bought there is still asked after. Not what would be delivered to a paused sink, nor
- * before another delivery of the same message to the same sink that comes first.
- */
-function mayGoOn(e: ExpressionBuilder<Tables, "task">) {
-  const pausedService = e
-    .selectFrom("document")
-    .innerJoin("paused", "paused.name", "document.service")
-    .select("document.id")
-    .whereRef("document.id", "=", "task.subject");
-  const pausedSink = e.selectFrom("paused").select("paused.name").whereRef("paused.name", "=", "task.sink");
-  const before = e
-    .selectFrom("task as other")
-    .select("other.id")
-    .whereRef("other.message", "=", "task.message")
-    .whereRef("other.sink", "=", "task.sink")
-    .where("other.status", "=", "open")
-    .where((o) =>
-      o.or([
-        o("other.position", "<", o.ref("task.position")),
-        o.and([o("other.position", "=", o.ref("task.position")), o("other.id", "<", o.ref("task.id"))]),
-      ]),
-    );
-  return e.or([
-    e("task.kind", "in", ["split", "settle"]),
-    e.and([e("task.kind", "=", "extract"), e.or([e("task.run_id", "is not", null), e.not(e.exists(pausedService))])]),
-    e.and([e("task.kind", "=", "deliver"), e.not(e.exists(pausedSink)), e.not(e.exists(before))]),
-  ]);
-}
-
-function isForNoneOf(sinks: readonly string[]) {
-  return (e: ExpressionBuilder<Tables, "task">) => e.or([e("task.sink", "is", null), e("task.sink", "not in", [...sinks])]);
-}
+export type Reads = Omit<Ledger, keyof Writes | keyof Money | keyof Search | keyof Receiving | keyof Upkeep | "held" | "close">;
 
 export function readsOn(db: Kysely<Tables>): Reads {
   const tasksOf = async (message: string) =>
@@ -56,41 +37,17 @@ export function readsOn(db: Kysely<Tables>): Reads {
       return row === undefined ? null : mailboxOf(row);
     },
 
-    due: async (now, limit, except, kind, exceptSinks = []) => {
+    uids: async (mailbox, uidValidity) => {
       const rows = await db
-        .selectFrom("task")
-        .selectAll()
-        .select((e) => failureBefore(e).as("before"))
-        .where("status", "=", "open")
-        .where(mayGoOn)
-        .where("due_at", "<=", now.toISOString())
-        .$if(except.length > 0, (query) => query.where("id", "not in", [...except]))
-        .$if(kind !== undefined, (query) => query.where("kind", "=", kind ?? ""))
-        .$if(exceptSinks.length > 0, (query) => query.where(isForNoneOf(exceptSinks)))
-        .orderBy("due_at")
-        .orderBy("id")
-        .limit(limit)
+        .selectFrom("arrival")
+        .select("uid")
+        .where("mailbox", "=", mailbox)
+        .where("uid_validity", "=", uidValidity)
         .execute();
-      return rows.map(({ before, ...row }) => {
-        const task = taskOf(row);
-        return { ...task, failingSince: failingSinceOf(task, before) };
-      });
+      return rows.map(({ uid }) => uid);
     },
 
-    nextDue: async (except, kind, exceptSinks = []) => {
-      const row = await db
-        .selectFrom("task")
-        .select("due_at")
-        .where("status", "=", "open")
-        .where(mayGoOn)
-        .$if(except.length > 0, (query) => query.where("id", "not in", [...except]))
-        .$if(kind !== undefined, (query) => query.where("kind", "=", kind ?? ""))
-        .$if(exceptSinks.length > 0, (query) => query.where(isForNoneOf(exceptSinks)))
-        .orderBy("due_at")
-        .limit(1)
-        .executeTakeFirst();
-      return row === undefined ? null : new Date(row.due_at);
-    },
+    ...dueOn(db),
 
     backlog: async () => {
       const row = await db
@@ -169,7 +126,7 @@ export function readsOn(db: Kysely<Tables>): Reads {
 
     message: async (id) => {
       const row = await db.selectFrom("message").selectAll().where("id", "=", id).executeTakeFirst();
-      return row === undefined ? null : messageOf(row);
+      return row === undefined ? null : readMessage(row);
     },
     arrivals: async (message) =>
       (await db.selectFrom("arrival").selectAll().where("message", "=", message).orderBy("id").execute()).map(arrivalOf),
@@ -199,7 +156,7 @@ export function readsOn(db: Kysely<Tables>): Reads {
     },
     raw: async (document) => {
       const row = await db.selectFrom("result").select("raw").where("document", "=", document).executeTakeFirst();
-      return row === undefined ? null : JSON.parse(row.raw);
+      return row === undefined ? null : json(row.raw, "result", document);
     },
     receipts: async (message) =>
       (await db.selectFrom("receipt").selectAll().where("message", "=", message).orderBy("key").execute()).map(receiptOf),
@@ -209,7 +166,8 @@ export function readsOn(db: Kysely<Tables>): Reads {
         .select((e) => e.fn.countAll<number>().as("n"))
         .where("sink", "=", sink)
         .where("at", ">=", since.toISOString())
-        .where(sql`json_extract(receipt, '$.to')`, "=", to)
+        // Of a row that is no JSON nothing is known, and the others count.
+        .where(sql`CASE WHEN json_valid(receipt) THEN json_extract(receipt, '$.to') END`, "=", to)
         .executeTakeFirstOrThrow();
       return Number(n);
     },
@@ -223,14 +181,17 @@ export function readsOn(db: Kysely<Tables>): Reads {
         .selectAll()
         .$if(which === "stuck", (query) =>
           query.where((e) =>
-            e.exists(
-              e
-                .selectFrom("task")
-                .select("task.id")
-                .whereRef("task.message", "=", "message.id")
-                .where("status", "not in", ["done", "ignored"])
-                .where((t) => t.or([t("status", "!=", "open"), t("fault", "is not", null)])),
-            ),
+            e.and([
+              isLeft(e, "open", "failed", "held"),
+              e.exists(
+                e
+                  .selectFrom("task")
+                  .select("task.id")
+                  .whereRef("task.message", "=", "message.id")
+                  .where("status", "not in", ["done", "ignored"])
+                  .where((t) => t.or([t("status", "!=", "open"), t("fault", "is not", null)])),
+              ),
+            ]),
           ),
         )
         .orderBy("received_at")
@@ -275,7 +236,12 @@ export function readsOn(db: Kysely<Tables>): Reads {
 
     pulse: async () => {
       const row = await db.selectFrom("pulse").select("body").where("id", "=", 1).executeTakeFirst();
-      return row === undefined ? null : ({ alive: true, ...JSON.parse(row.body) } as Pulse);
+      try {
+        return row === undefined ? null : ({ alive: true, ...(json(row.body, "pulse", 1) as object) } as Pulse);
+      } catch {
+        // The next one is seconds away.
+        return null;
+      }
     },
   };
 }

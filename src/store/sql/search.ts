@@ -1,6 +1,6 @@
 /** What a person looks for in the ledger; changes nothing. */
 import { type ExpressionBuilder, type Kysely, sql } from "kysely";
-import { STANDINGS, type Standing, standingOf } from "../record.ts";
+import { STANDINGS, type Standing, standingOf, type TaskStatus } from "../record.ts";
 import type { Search } from "../search.ts";
 import type { Deciding } from "./decide.ts";
 import { eventRecordOf, messageOf, type Tables, taskOf } from "./tables.ts";
@@ -32,6 +32,21 @@ function standing(e: ExpressionBuilder<Tables, "message">) {
     .else("done")
     .end();
 }
+
+/** Messages with a task that is not done: few of many, and found by an index of their own (`task_left`), which no parameter may stand in the way of. */
+export function isLeft(e: ExpressionBuilder<Tables, "message">, ...statuses: readonly TaskStatus[]) {
+  const left = e.selectFrom("task").select("task.message").where("status", "!=", sql.lit("done"));
+  return e("message.id", "in", left.where("status", "in", statuses));
+}
+
+const STATUS: Readonly<Record<Exclude<Standing, "done">, TaskStatus>> = {
+  held: "held",
+  retrying: "open",
+  waiting: "open",
+  working: "open",
+  failed: "failed",
+  ignored: "ignored",
+};
 
 /** Of a row that is no JSON nothing is found, and the others are. */
 function fact(path: string) {
@@ -78,6 +93,7 @@ export function searchOn(db: Kysely<Tables>): Seeking {
       const rows = await db
         .selectFrom("message")
         .selectAll()
+        .$if(state !== null && state !== "done", (query) => query.where((e) => isLeft(e, STATUS[state as Exclude<Standing, "done">])))
         .$if(state !== null, (query) => query.where((e) => e(standing(e), "=", state ?? "done")))
         .$if(since !== null, (query) => query.where("received_at", ">=", since?.toISOString() ?? ""))
         .$if(from !== null, (query) => query.where(holds("$.from", from ?? "")))

@@ -1,6 +1,6 @@
 /** The tables of the ledger as the SQL builder sees them, and how a row becomes a record. */
 import type { Generated } from "kysely";
-import type { FaultRecord } from "../../base/errors.ts";
+import { asFault, type FaultRecord, permanent, recordOf } from "../../base/errors.ts";
 import { NO_FACTS } from "../../message/facts.ts";
 import type { Facts, Part } from "../../message/message.ts";
 import type { ArrivalRecord, MessageRecord } from "../mail.ts";
@@ -18,6 +18,7 @@ import {
   UNREADABLE,
 } from "../record.ts";
 import type { MailboxRecord } from "../store.ts";
+import type { Kept } from "../upkeep.ts";
 
 export type Tables = {
   mailbox: { name: string; uid_validity: string; uid: number; since: string | null; until: number; swept_at: string | null };
@@ -29,7 +30,7 @@ export type Tables = {
     faults: string;
     route: string | null;
     ignored: string | null;
-  };
+  } & { [column in `${Kept}_gone_at`]: string | null };
   arrival: {
     id: Generated<number>;
     mailbox: string;
@@ -121,24 +122,31 @@ export type Tables = {
 
 type Row<T> = { [K in keyof T]: T[K] extends Generated<infer G> ? G : T[K] };
 
-const json = (text: string | null): unknown => (text === null ? null : JSON.parse(text));
+/** What is no JSON names its row, and stays as it is. */
+export function json(text: string | null, table: keyof Tables, row: string | number, about = ""): unknown {
+  if (text === null) return null;
+  try {
+    return JSON.parse(text);
+  } catch {
+    // Without the error: it would quote the row.
+    const advice = "restore the ledger from a backup, or mend the row, then run `billhook retry`";
+    throw permanent(UNREADABLE, `row ${row} of the table ${table}${about} cannot be read`, advice);
+  }
+}
+
+const faultIn = (thrown: unknown): FaultRecord => recordOf(asFault(thrown, UNREADABLE));
 
 /** A row that cannot be read becomes a task that says so: it must not hold up the others. */
 export function taskOf(row: Row<Tables["task"]>): Task {
   try {
     return readTask(row);
-  } catch {
-    const fault = {
-      code: UNREADABLE,
-      message: `row ${row.id} of the table task (${row.kind} ${row.subject}) cannot be read`,
-      advice: "restore the ledger from a backup, or mend the row, then run `billhook retry`",
-      temporary: false,
-    };
-    return { ...readTask({ ...row, memo: null, fault: null }), fault };
+  } catch (thrown) {
+    return { ...readTask({ ...row, memo: null, fault: null }), fault: faultIn(thrown) };
   }
 }
 
 function readTask(row: Row<Tables["task"]>): Task {
+  const about = ` (${row.kind} ${row.subject})`;
   return {
     id: row.id,
     kind: row.kind as TaskKind,
@@ -148,35 +156,53 @@ function readTask(row: Row<Tables["task"]>): Task {
     attempts: row.attempts,
     failingSince: row.failing_since,
     dueAt: row.due_at,
-    memo: json(row.memo) as TaskMemo | null,
-    fault: json(row.fault) as FaultRecord | null,
+    memo: json(row.memo, "task", row.id, about) as TaskMemo | null,
+    fault: json(row.fault, "task", row.id, about) as FaultRecord | null,
     released: row.released === 1,
     createdAt: row.created_at,
     updatedAt: row.updated_at,
   };
 }
 
+/** For who shows it: a row that cannot be read says so, and knows nothing else. Who works with it asks `readMessage`. */
 export function messageOf(row: Row<Tables["message"]>): MessageRecord {
+  try {
+    return readMessage(row);
+  } catch (thrown) {
+    return { ...readMessage({ ...row, facts: null, faults: "[]", route: null }), faults: [faultIn(thrown)] };
+  }
+}
+
+export function readMessage(row: Row<Tables["message"]>): MessageRecord {
   return {
     id: row.id,
     sha256: row.id,
     size: row.size,
     receivedAt: row.received_at,
     // Facts of an older version know less.
-    facts: row.facts === null ? null : { ...NO_FACTS, ...(json(row.facts) as Facts) },
-    faults: json(row.faults) as FaultRecord[],
-    route: json(row.route) as RouteRecord | null,
+    facts: row.facts === null ? null : { ...NO_FACTS, ...(json(row.facts, "message", row.id) as Facts) },
+    faults: json(row.faults, "message", row.id) as FaultRecord[],
+    route: json(row.route, "message", row.id) as RouteRecord | null,
+    gone: { raw: row.raw_gone_at, parts: row.parts_gone_at, results: row.results_gone_at, events: row.events_gone_at },
   };
 }
 
 export function arrivalOf(row: Row<Tables["arrival"]>): ArrivalRecord {
+  try {
+    return readArrival(row);
+  } catch (thrown) {
+    return { ...readArrival({ ...row, fault: null }), fault: faultIn(thrown) };
+  }
+}
+
+function readArrival(row: Row<Tables["arrival"]>): ArrivalRecord {
   return {
     id: String(row.id),
     origin: { mailbox: row.mailbox, uidValidity: row.uid_validity, uid: row.uid },
     message: row.message,
     receivedAt: row.received_at,
     seenAt: row.seen_at,
-    fault: json(row.fault) as FaultRecord | null,
+    fault: json(row.fault, "arrival", row.id) as FaultRecord | null,
   };
 }
 
@@ -227,13 +253,21 @@ export function documentOf(row: Row<Tables["document"]>): DocumentRecord {
     position: row.position,
     service: row.service,
     whole: row.whole === 1,
-    parts: JSON.parse(row.parts) as string[],
+    parts: json(row.parts, "document", row.id) as string[],
   };
 }
 
 export function resultOf(row: Omit<Row<Tables["result"]>, "raw" | "at">): Omit<ResultRecord, "raw"> {
   const { document, service, credits, reasoning } = row;
-  return { document, service, runId: row.run_id, data: json(row.data), credits, reasoning, review: json(row.review) };
+  return {
+    document,
+    service,
+    runId: row.run_id,
+    data: json(row.data, "result", document),
+    credits,
+    reasoning,
+    review: json(row.review, "result", document),
+  };
 }
 
 export function runOf(row: Row<Tables["run"]>): RunRecord {
@@ -243,7 +277,12 @@ export function runOf(row: Row<Tables["run"]>): RunRecord {
 }
 
 export function receiptOf(row: Row<Tables["receipt"]>): ReceiptRecord {
-  return { key: row.key, document: row.document, sink: row.sink, receipt: JSON.parse(row.receipt) as ReceiptRecord["receipt"] };
+  return {
+    key: row.key,
+    document: row.document,
+    sink: row.sink,
+    receipt: json(row.receipt, "receipt", row.key) as ReceiptRecord["receipt"],
+  };
 }
 
 export function eventRecordOf(row: Row<Tables["event"]>): Event {

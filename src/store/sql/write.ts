@@ -4,6 +4,7 @@ import { after, type Event, eventOf, type Outcome, type Task, UNREADABLE } from 
 import type { Ledger } from "../store.ts";
 import { putBack, replay } from "./again.ts";
 import { addEvent, close, grow } from "./grow.ts";
+import { leap } from "./leap.ts";
 import { pause, recordRun } from "./money.ts";
 import type { Tables } from "./tables.ts";
 
@@ -38,6 +39,7 @@ export function writesOn(db: Kysely<Tables>): Writes {
 
     beat: (pulse) =>
       atomically(async (trx) => {
+        await leap(trx, pulse.at);
         const body = JSON.stringify(pulse);
         await trx
           .insertInto("pulse")
