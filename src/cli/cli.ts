@@ -2,9 +2,12 @@
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { EXIT, exitCodeOf, Fault } from "../base/errors.ts";
+import { personAt } from "./confirm.ts";
 import type { Terminal } from "./terminal.ts";
 
 const CONFIG = ["-c, --config <file>", "the configuration", "config.yaml"] as const;
+const NAMED = "the beginning of its id, its Message-ID, or a file of it";
+type Narrowing = "state" | "since" | "from" | "mailbox" | "subject";
 
 function program(terminal: Terminal, ended: (code: number) => void): Command {
   const billhook = new Command("billhook")
@@ -39,14 +42,41 @@ function program(terminal: Terminal, ended: (code: number) => void): Command {
     .description("what the daemon is doing and what needs a person")
     .option(...CONFIG)
     .option("--alive", "only exit 0 when the daemon, its ledger, its disk and every mailbox are well (for HEALTHCHECK)", false)
-    .option("--json", "one JSON object", false)
-    .action(async (options: { config: string; alive: boolean; json: boolean }) =>
+    .option("--watch", "again every two seconds, until Ctrl-C", false)
+    .option("--verify", "check the ledger, and the spool against it; reads every file of it", false)
+    .option("--json", "one JSON object; with --watch and --verify one a line", false)
+    .action(async (options: { config: string; alive: boolean; watch: boolean; verify: boolean; json: boolean }) =>
       ended(await (await import("./status.ts")).status(options, terminal)),
     );
 
   billhook
+    .command("list")
+    .description("the mails there are, newest first")
+    .option(...CONFIG)
+    .option("--state <state>", "failed, held, retrying, waiting, working, ignored or done; or unread: seen, and never given by the server")
+    .option("--since <when>", "that came since then: 2d, 12h, or a date such as 2026-03-31")
+    .option("--from <text>", "with this in the sender's name or address")
+    .option("--mailbox <name>", "seen in this mailbox")
+    .option("--subject <text>", "with this in the subject")
+    .option("--limit <number>", "so many at most", "100")
+    .option("--json", "one JSON object a line", false)
+    .action(async (options: { config: string; limit: string; json: boolean } & Partial<Record<Narrowing, string>>) => {
+      const { state = null, since = null, from = null, mailbox = null, subject = null, ...rest } = options;
+      ended(await (await import("./list.ts")).list({ state, since, from, mailbox, subject, ...rest }, terminal));
+    });
+
+  billhook
+    .command("show <message>")
+    .description(`the whole life of a mail: parts, runs, invoices, deliveries, faults, events (${NAMED})`)
+    .option(...CONFIG)
+    .option("--json", "one JSON object", false)
+    .action(async (message: string, options: { config: string; json: boolean }) =>
+      ended(await (await import("./show.ts")).show({ ...options, message }, terminal)),
+    );
+
+  billhook
     .command("retry [message]")
-    .description("put failed tasks back: of one message (its id or the beginning of it), or with --failed all of them")
+    .description(`put failed tasks back: of one mail (${NAMED}), or with --failed all of them`)
     .option(...CONFIG)
     .option("--failed", "every failed task", false)
     .action(async (message: string | undefined, options: { config: string; failed: boolean }) =>
@@ -55,10 +85,38 @@ function program(terminal: Terminal, ended: (code: number) => void): Command {
 
   billhook
     .command("release <message>")
-    .description("let a held message go, although a limit or a rule holds it (its id or the beginning of it)")
+    .description(`let a held mail go, although a limit or a rule holds it (${NAMED})`)
     .option(...CONFIG)
     .action(async (message: string, options: { config: string }) =>
       ended(await (await import("./release.ts")).release({ ...options, message }, terminal)),
+    );
+
+  billhook
+    .command("ignore <message>")
+    .description(`give a mail up: nothing more is done for it, and the mailbox is told that it is done with (${NAMED})`)
+    .option(...CONFIG)
+    .requiredOption("--why <text>", "for those who will ask")
+    .action(async (message: string, options: { config: string; why: string }) =>
+      ended(await (await import("./ignore.ts")).ignore({ ...options, message }, terminal)),
+    );
+
+  billhook
+    .command("reextract <message>")
+    .description(`have a mail read once more, and deliver what is found; asks before it pays (${NAMED})`)
+    .option(...CONFIG)
+    .option("--with <service>", "by this service instead of the one it went to")
+    .option("--yes", "do not ask", false)
+    .action(async (message: string, options: { config: string; with?: string; yes: boolean }) =>
+      ended(await (await import("./reextract.ts")).reextract({ ...options, message, with: options.with ?? null }, terminal)),
+    );
+
+  billhook
+    .command("export <message>")
+    .description(`everything about a mail as a zip, for support or an auditor (${NAMED})`)
+    .option(...CONFIG)
+    .option("--out <file>", "where it is written; in this directory, after the mail's id, when left out")
+    .action(async (message: string, { config, out }: { config: string; out?: string }) =>
+      ended(await (await import("./export.ts")).exportMail({ config, message, out: out ?? null }, terminal)),
     );
 
   billhook
@@ -71,7 +129,7 @@ function program(terminal: Terminal, ended: (code: number) => void): Command {
 
   billhook
     .command("replay <message>")
-    .description("deliver the results of a message once more, as deliveries of their own (its id or the beginning of it)")
+    .description(`deliver the results of a mail once more, under new keys (${NAMED})`)
     .option(...CONFIG)
     .option("--to <sink>", "only to this sink")
     .action(async (message: string, { config, to }: { config: string; to?: string }) =>
@@ -93,6 +151,24 @@ function program(terminal: Terminal, ended: (code: number) => void): Command {
     .action(async (name: string, options: { config: string }) =>
       ended(await (await import("./pause.ts")).resume({ ...options, name }, terminal)),
     );
+
+  billhook
+    .command("backfill <mailbox>")
+    .description("take in old mail of a mailbox: says how much it is and what may be paid for it, asks, and goes on where it was stopped")
+    .option(...CONFIG)
+    .requiredOption("--since <day>", "the first day of mail to take, such as 2026-01-01 (UTC)")
+    .option("--until <day>", "the last day")
+    .option("--yes", "without asking", false)
+    .action(async (mailbox: string, { until, ...rest }: { config: string; since: string; until?: string; yes: boolean }) =>
+      ended(await (await import("./backfill.ts")).backfill({ ...rest, mailbox, until: until ?? null }, terminal)),
+    );
+
+  billhook
+    .command("recover")
+    .description("put a damaged or lost ledger and spool right, while the daemon is stopped; says what it would do, and asks")
+    .option(...CONFIG)
+    .option("--yes", "without asking", false)
+    .action(async (options: { config: string; yes: boolean }) => ended(await (await import("./recover.ts")).recover(options, terminal)));
 
   billhook
     .command("split <file...>")
@@ -155,10 +231,14 @@ export async function cli(argv: readonly string[]): Promise<number> {
     stop.abort();
   };
   process.on("SIGINT", interrupted).on("SIGTERM", interrupted);
+  const { stdout } = process;
+  const ask = personAt(stop.signal);
   const terminal: Terminal = {
-    out: (line) => void process.stdout.write(`${line}\n`),
+    out: (line) => void stdout.write(`${line}\n`),
     say: (line) => void process.stderr.write(`${line}\n`),
     stop: stop.signal,
+    ...(ask === null ? {} : { ask }),
+    ...(stdout.isTTY ? { size: () => ({ columns: stdout.columns || 80, rows: stdout.rows || 24 }) } : {}),
   };
   let code: number = EXIT.done;
   try {
@@ -170,7 +250,8 @@ export async function cli(argv: readonly string[]): Promise<number> {
     if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? EXIT.done : EXIT.configuration;
     if (thrown instanceof Fault) terminal.say(thrown.advice === null ? thrown.message : `${thrown.message}\n  ${thrown.advice}`);
     else terminal.say(`billhook met an error of its own; please report it:\n${thrown instanceof Error ? thrown.stack : String(thrown)}`);
-    return exitCodeOf(thrown);
+    // A mail, sink or service that is not there was named wrongly.
+    return thrown instanceof Fault && thrown.code.startsWith("desk.") && !thrown.temporary ? EXIT.configuration : exitCodeOf(thrown);
   } finally {
     process.off("SIGINT", interrupted).off("SIGTERM", interrupted);
   }

@@ -1,6 +1,8 @@
 /** `billhook demo`: the real daemon against a mailbox and a sandbox on this machine, shown as it happens. */
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import { mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -52,12 +54,14 @@ export async function demo(options: Options, { out, say, stop }: Terminal): Prom
       DEMO_SERVICE_URL: service.url,
       DEMO_SERVICE_KEY: KEY,
       DEMO_OUT: target,
+      DEMO_WEB_PORT: String(await freePort()),
     });
     say(`mailbox   imap://${USER}:${PASSWORD}@127.0.0.1:${mail.imapPort}/INBOX`);
     say(`service   ${service.url} (the sandbox: reads what it is sent, on this machine)`);
     say(`extend    ${service.extendUrl} (the same sandbox, keeping Extend's contract; the key of both is ${KEY})`);
     say(`results   ${target}`);
     if (!options.once) {
+      say(`page      http://127.0.0.1:${config.web?.port}/`);
       say(`send mail to smtp://127.0.0.1:${mail.smtpPort}, or drop an .eml file into ${drop}`);
       say("Ctrl-C ends the demo");
     }
@@ -83,4 +87,13 @@ export async function demo(options: Options, { out, say, stop }: Terminal): Prom
     await service.stop();
     await rm(home, { recursive: true, force: true });
   }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return port;
 }

@@ -1,7 +1,10 @@
 /** What the commands beside the daemon share: the configuration read, its ledger opened, and closed whatever happens. */
+
+import { systemClock } from "../base/clock.ts";
 import { loadConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
-import { assembleLedger } from "../daemon/assemble.ts";
+import { assembleDesk, assembleLedger } from "../daemon/assemble.ts";
+import type { Desk } from "../desk/desk.ts";
 import type { Ledger } from "../store/store.ts";
 
 type Work<T> = (ledger: Ledger, config: Config, now: Date) => Promise<T>;
@@ -17,4 +20,9 @@ export async function withLedger<T>(path: string, work: Work<T>, check: (config:
   } finally {
     await ledger.close();
   }
+}
+
+/** The same for what a person does at the desk. */
+export async function withDesk<T>(path: string, work: (desk: Desk, ledger: Ledger, config: Config) => Promise<T>): Promise<T> {
+  return withLedger(path, async (ledger, config) => work(await assembleDesk(config, ledger, systemClock), ledger, config));
 }

@@ -16,7 +16,8 @@ describe("billhook", () => {
   it("--help lists the commands and exits 0", async () => {
     const { code, out } = await billhook(["--help"]);
     expect(code).toBe(0);
-    for (const command of ["run", "check", "status", "retry", "split", "sandbox", "demo", "config"])
+    const commands = ["run", "check", "status", "list", "show", "retry", "release", "ignore", "reextract", "export", "replay"];
+    for (const command of [...commands, "split", "sandbox", "demo", "config"])
       expect(out.join("\n")).toMatch(new RegExp(`^ {2}${command} `, "m"));
   });
 
@@ -28,12 +29,19 @@ describe("billhook", () => {
     expect(loaded.filter((line) => !line.includes("/commander/"))).toEqual([]);
   });
 
-  it.each([[["nonsense"]], [["run", "--nonsense"]], [["split"]], [["sandbox", "--port", "x"]], [["config"]], [["retry", "-c", "x"]]])(
-    "%j is wrong use: exit 2",
-    async (args) => {
-      expect((await billhook(args)).code).toBe(2);
-    },
-  );
+  it.each([
+    [["nonsense"]],
+    [["run", "--nonsense"]],
+    [["split"]],
+    [["sandbox", "--port", "x"]],
+    [["config"]],
+    [["retry", "-c", "x"]],
+    [["show"]],
+    [["ignore", "abcd"]],
+    [["list", "--limit", "x"]],
+  ])("%j is wrong use: exit 2", async (args) => {
+    expect((await billhook(args)).code).toBe(2);
+  });
 
   it("a configuration that is not there is exit 2, with what to do", async () => {
     const { code, said } = await billhook(["run", "-c", "/nowhere/config.yaml"]);

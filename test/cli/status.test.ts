@@ -116,7 +116,7 @@ describe.skipIf(why !== "")(`health of a real daemon${why === "" ? "" : ` - skip
     const ballast = join(state, "ballast");
     await fill(ballast);
     await dovecot.append("INBOX", `Subject: while it is full\r\n\r\n${"x".repeat(100_000)}\r\n`);
-    await daemon.logged(({ event, fault }) => event === "receive.trouble" && fault === "spool.full");
+    await daemon.logged(({ event, fault }) => event === "receive.trouble" && fault === "spool.low");
     const full = { about: "disk", name: state, code: "disk.low", message: expect.stringContaining("left, and 1.0 MB is wanted") };
     expect(await until(ready, isAbout("disk"))).toContainEqual(expect.objectContaining(full));
     expect(await alive()).toContainEqual(expect.objectContaining(full));

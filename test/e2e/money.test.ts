@@ -184,7 +184,7 @@ describe.skipIf(missing !== null)(`money at Extend, at the command line${missing
     expect((await statusOf(at)).counts.held).toBe(2);
     const { code, text } = await command(at, "release", stuck[0]?.id ?? "");
     expect(code).toBe(0);
-    expect(text).toMatch(/^extract +[0-9a-f]{16} +goes on$/);
+    expect(text).toMatch(/^[0-9a-f]{16} {2}reading of document 1 goes on$/);
     expect(await at.start("run", "--once").ended).toBe(0);
     expect([await runs(at), (await at.list("INBOX")).length, (await at.written()).size]).toEqual([1, 1, 1]);
   });
@@ -202,8 +202,10 @@ describe.skipIf(missing !== null)(`money at Extend, at the command line${missing
       code: 0,
       text: expect.stringMatching(/run exr_[\w-]+: extend was asked to stop it/),
     });
-    expect(await command(at, "cancel", "ffff")).toMatchObject({ code: 2, text: expect.stringMatching(/no run .* is under way/) });
+    expect((await command(at, "cancel", "ffff")).code).toBe(2);
     expect(await daemon.kill()).toBe(0);
+    expect((await command(at, "ignore", message ?? "", "--why", "ordered by mistake")).code).toBe(0);
+    expect(await command(at, "cancel", message ?? "")).toMatchObject({ code: 2, text: expect.stringMatching(/no run of it is under way/) });
   });
 
   it("a web port that is taken ends the daemon with exit 3 and says what to do", async () => {

@@ -196,7 +196,7 @@ describe.skipIf(missing !== null)(`every kind of sink, and the ways to them${mis
         "m",
       ),
     );
-    expect(await run("release", id)).toMatchObject({ code: 0, text: `split    ${id}  goes on` });
+    expect(await run("release", id)).toMatchObject({ code: 0, text: `${id}  splitting goes on` });
     await work();
     expect([toErp(held).length, toArchive(held).length, (await rows(held)).length]).toEqual([1, 1, 1]);
     expect(await answersTo("me@stranger.example")).toHaveLength(1);
