@@ -147,6 +147,78 @@ describe("a body", () => {
   });
 });
 
+describe("a stream", () => {
+  const letters = async function* (count: number) {
+    for (let sent = 0; sent < count; sent += 1) yield Buffer.alloc(1_000, "x");
+  };
+  const stream = (bytes: () => AsyncIterable<Uint8Array>, size?: number): Route => ({
+    method: "GET",
+    path: "/stream",
+    answer: async () => ({ status: 200, bytes: bytes(), type: "text/plain", ...(size === undefined ? {} : { size }) }),
+  });
+
+  test("is sent to its end, with its length where it is known", async () => {
+    const { url } = await stage({ routes: [stream(() => letters(500), 500_000)] });
+    const answer = await fetch(`${url}/stream`);
+    expect(answer.headers.get("content-length")).toBe("500000");
+    expect((await answer.text()).length).toBe(500_000);
+  });
+
+  test("is not begun for HEAD", async () => {
+    let isBegun = false;
+    const bytes = async function* () {
+      isBegun = true;
+      yield* letters(1);
+    };
+    const { url } = await stage({ routes: [stream(bytes, 1_000)] });
+    const answer = await fetch(`${url}/stream`, { method: "HEAD" });
+    expect([answer.status, answer.headers.get("content-length"), isBegun]).toEqual([200, "1000", false]);
+  });
+
+  test("that breaks off is cut, so that nobody takes it for whole, and the log says why", async () => {
+    const bytes = async function* () {
+      yield* letters(1);
+      throw new Error("the disk is gone");
+    };
+    const { web, lines } = await stage({ routes: [stream(bytes)] });
+    const { closed } = raw(web.port, "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
+    expect(await closed).not.toMatch(/\r\n0\r\n\r\n$/);
+    expect(lines).toEqual([{ name: "web.trouble", fields: { fault: "web.failed", why: "the disk is gone" } }]);
+  });
+
+  test("nobody reads any more is ended, and so is one at the end of the server", async () => {
+    const ended: (() => void)[] = [];
+    const over = [0, 1].map(() => new Promise<void>((resolve) => ended.push(resolve)));
+    const endless: Route = {
+      method: "GET",
+      path: "/stream",
+      answer: async ({ gone }) => ({
+        status: 200,
+        type: "text/plain",
+        bytes: (async function* () {
+          yield* letters(1);
+          if (!gone.aborted) await once(gone, "abort");
+          ended.shift()?.();
+        })(),
+      }),
+    };
+    const { web } = await stage({ routes: [endless] });
+    const [first, second] = [0, 1].map(() => raw(web.port, "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n"));
+    await Promise.all([first, second].map((one) => once(one?.socket ?? process, "data")));
+    first?.socket.destroy();
+    await over[0];
+    await web.stop();
+    await over[1];
+  });
+});
+
+test("of two paths that fit the longer one answers, by whatever method", async () => {
+  const all: Route = { method: "GET", path: "/", answer: async ({ rest, query }) => ({ status: 200, json: { rest, x: query.get("x") } }) };
+  const { url } = await stage({ routes: [all, echo] });
+  expect((await fetch(`${url}/echo/x`)).status).toBe(405);
+  expect(await (await fetch(`${url}/else/where?x=1`)).json()).toEqual({ rest: "else/where", x: "1" });
+});
+
 describe("connections", () => {
   test("that say nothing are cut off, each for itself", async () => {
     const { web, url } = await stage({ requestMs: 200 });
