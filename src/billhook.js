@@ -1,4 +1,4 @@
-#!/usr/bin/env -S MALLOC_ARENA_MAX=2 node --max-semi-space-size=4 --optimize-for-size
+#!/usr/bin/env -S MALLOC_ARENA_MAX=2 node --max-semi-space-size=4 --optimize-for-size --liftoff-only --no-incremental-marking
 /** The `billhook` command, in plain JavaScript: says in one line if Node is too old, before anything newer is read. */
 const major = Number(process.versions.node.split(".")[0]);
 // In a checkout the TypeScript runs as it is; in the published package it has been compiled beside this file.

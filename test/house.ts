@@ -61,7 +61,7 @@ const CONTRACTS: Readonly<Record<string, readonly string[]>> = {
   source: ["source.ts"],
   extractor: ["extractor.ts"],
   sink: ["sink.ts", "delivery.ts"],
-  store: ["store.ts", "record.ts", "mail.ts", "search.ts", "upkeep.ts"],
+  store: ["store.ts", "record.ts", "mail.ts", "search.ts", "upkeep.ts", "recovery.ts"],
 };
 
 /** One door a package: who may import it. Node's own modules are free, except those that are doors too. */
@@ -174,7 +174,7 @@ function crookedFile(path: string, text: string): readonly string[] {
   return faults;
 }
 
-const TEST_ROOMS = new Set(["contract", "servers", "crash", "faults", "e2e", "bench", "fixtures", ...Object.keys(ROOMS)]);
+const TEST_ROOMS = new Set(["contract", "servers", "crash", "faults", "e2e", "bench", "fixtures", "world", ...Object.keys(ROOMS)]);
 
 function crookedTest(path: string): readonly string[] {
   const [, room, file] = path.split("/");

@@ -1,6 +1,6 @@
 /** The log: one named event a line through pino; never mail content, never a secret. */
+import { createRequire } from "node:module";
 import { type DestinationStream, pino } from "pino";
-import pretty from "pino-pretty";
 
 export type Level = "debug" | "info" | "warn" | "error";
 export type Fields = { readonly [key: string]: string | number | boolean | null | undefined };
@@ -29,7 +29,7 @@ export function createLogger(options: LoggerOptions): Logger {
       formatters: { level: (label) => ({ level: label }) },
     },
     options.format === "pretty"
-      ? pretty({
+      ? pretty()({
           destination,
           colorize: options.destination === undefined,
           messageKey: "event",
@@ -39,6 +39,11 @@ export function createLogger(options: LoggerOptions): Logger {
       : destination,
   );
   return { event: (level, name, fields = {}) => log[level](fields, name) };
+}
+
+/** Only a person at a terminal pays for what it takes. */
+function pretty(): typeof import("pino-pretty") {
+  return createRequire(import.meta.url)("pino-pretty");
 }
 
 export const silent: Logger = { event: () => {} };

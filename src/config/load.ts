@@ -5,6 +5,7 @@ import type { z } from "zod";
 import { permanent } from "../base/errors.ts";
 import type { Broken } from "./broken.ts";
 import { brokenExpressions, type Compile } from "./expressions.ts";
+import { keep } from "./keep.ts";
 import { mailbox } from "./mailbox.ts";
 import { brokenPems } from "./pem.ts";
 import { type Surroundings, whyUnreadable } from "./references.ts";
@@ -119,6 +120,7 @@ function readableParts(root: unknown): Readable {
   const written = valueAt(root, ["routes"]);
   const rules: readonly unknown[] = Array.isArray(written) ? written : [];
   return {
+    keep: keep.safeParse(valueAt(root, ["keep"]) ?? {}).data ?? null,
     retry: retry("3d").safeParse(valueAt(root, ["retry"]) ?? {}).data ?? null,
     mailboxes: right("mailboxes", mailbox),
     services: right("services", service),

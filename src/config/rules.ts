@@ -1,5 +1,6 @@
 /** What must hold between keys. Pure: it is given what could be read, and says every rule that is broken. */
 import { type Broken, folderKey, retryRules } from "./broken.ts";
+import { type Keep, keepsNothing } from "./keep.ts";
 import type { Mailbox } from "./mailbox.ts";
 import { mailboxRules } from "./mailbox-rules.ts";
 import type { Retry } from "./retry.ts";
@@ -12,6 +13,7 @@ import { sinkRules } from "./sink-rules.ts";
 
 /** The parts of a configuration that are right by themselves. */
 export type Readable = {
+  readonly keep: Keep | null;
   readonly retry: Retry | null;
   readonly mailboxes: { readonly [name: string]: Mailbox };
   readonly services: { readonly [name: string]: Service };
@@ -26,7 +28,8 @@ export type Readable = {
 };
 
 export function brokenRules(readable: Readable): readonly Broken[] {
-  const { retry, mailboxes, services, sinks, routes, web, key, names } = readable;
+  const { keep, retry, mailboxes, services, sinks, routes, web, key, names } = readable;
+  const zero = keep !== null && keepsNothing(keep);
   const accounts = new Map(Object.entries(mailboxes).map(([name, { user }]) => [user.toLowerCase(), name]));
   return [
     ...atLeastOne(names),
@@ -34,7 +37,7 @@ export function brokenRules(readable: Readable): readonly Broken[] {
     ...(retry ? retryRules(["retry"], retry) : []),
     ...Object.entries(mailboxes).flatMap(([name, mailbox]) => mailboxRules(["mailboxes", name], mailbox, key)),
     ...sameTwice("mailboxes", mailboxes, (it) => [it.host.toLowerCase(), it.port, it.user, folderKey(it.folder)], SAME_FOLDER),
-    ...Object.entries(services).flatMap(([name, service]) => serviceRules(["services", name], service, web)),
+    ...Object.entries(services).flatMap(([name, service]) => serviceRules(["services", name], service, web, zero)),
     ...Object.entries(sinks).flatMap(([name, sink]) => sinkRules(["sinks", name], sink, accounts)),
     ...sameTwice("sinks", sinks, (it) => (it.kind === "file" ? [it.directory, it.name] : null), SAME_FILES),
     ...routeRules(routes, names, mailboxes),

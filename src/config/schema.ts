@@ -1,5 +1,6 @@
 /** The configuration, once: every key with its type, its default and what it is for. Checks, types, JSON Schema and reference come from here. */
 import type { z } from "zod";
+import { keep } from "./keep.ts";
 import { mailbox } from "./mailbox.ts";
 import { retry } from "./retry.ts";
 import { routes } from "./route.ts";
@@ -11,7 +12,9 @@ const state = section({
   directory: path("a directory")
     .default("./state")
     .meta({ description: "Where the ledger and the messages are kept. One daemon at a time; it must survive restarts." }),
-  minFree: size().prefault("100MB").meta({ description: "With less free space there, billhook says that it is not well." }),
+  minFree: size()
+    .prefault("100MB")
+    .meta({ description: "With less free space there no mail is taken in, and billhook says that it is not well." }),
 }).meta({ description: "What billhook remembers." });
 
 const log = section({
@@ -48,21 +51,35 @@ const web = section({
     description:
       "Whether /metrics is served, and /readyz gives its reasons: both name mailboxes, services and sinks to whoever can reach the port. Left out: on loopback only.",
   }),
+  token: line("16 to 200 visible ASCII characters, as `openssl rand -hex 20` prints them", /^[\x21-\x7e]{16,200}$/)
+    .nullable()
+    .default(null)
+    .meta({
+      // biome-ignore lint/suspicious/noTemplateCurlyInString: a reference as the configuration writes it
+      examples: ["${BILLHOOK_WEB_TOKEN}"],
+      description:
+        "What the status page asks for before it shows anything. Left out: on loopback the page is open to whoever is on this machine, and elsewhere there is none. Put TLS in front of anything but loopback.",
+      writeOnly: true,
+    }),
 })
   .optional()
   .transform((it) => it ?? null)
   .meta({
     description:
-      "The HTTP server of /healthz, /readyz, /metrics, and that webhooks come in by. Nothing is listened on when it is left out.",
+      "The HTTP server of the status page, /healthz, /readyz, /metrics, and that webhooks come in by. Nothing is listened on when it is left out.",
   });
 
 export const schema = section({
   state: state.prefault({}),
+  keep,
   log: log.prefault({}),
   secrets,
   concurrency: whole(1, 64, "a whole number from 1 to 64")
     .default(8)
-    .meta({ description: "How many tasks of one kind are worked on at once; of deliveries, for each sink." }),
+    .meta({
+      description:
+        "How many tasks of one kind are worked on at once; of deliveries, for each sink; of readings, for each service, orders and questions apart.",
+    }),
   retry: retry("3d").prefault({}).meta({ description: "When to try again after a failure that may pass. Sinks have their own." }),
   mailboxes: named(mailbox).meta({ description: "The mailboxes that are watched, by a name of your own; at least one.", minProperties: 1 }),
   services: named(service).meta({

@@ -49,7 +49,7 @@ function meantAlternative(alternatives: readonly (readonly Issue[])[]): readonly
 
 /** Names of the owner's own stand above. */
 function isSecret(path: Path): boolean {
-  return path[0] === "secrets" || path.slice(2).some((step) => SECRET.has(String(step)));
+  return path[0] === "secrets" || path.join(".") === "web.token" || path.slice(2).some((step) => SECRET.has(String(step)));
 }
 
 /** What stands there, unless it may be a secret: under a secret's key, in a URL with a password or a query, or brought in by a reference. */

@@ -2,8 +2,8 @@
 import { type Broken, grows, plaintextRule } from "./broken.ts";
 import type { Cloudsquid, Extend, Service } from "./service.ts";
 
-/** `web`: whether that section stands there. */
-export function serviceRules(path: readonly string[], service: Service, web: boolean): readonly Broken[] {
+/** `web`: whether that section stands there. `zero`: whether `keep` keeps nothing. */
+export function serviceRules(path: readonly string[], service: Service, web: boolean, zero: boolean): readonly Broken[] {
   const broken = [
     ...grows([...path, "poll"], service.poll),
     ...grows([...path, "breaker"], service.breaker),
@@ -11,13 +11,13 @@ export function serviceRules(path: readonly string[], service: Service, web: boo
   ];
   switch (service.kind) {
     case "cloudsquid":
-      return [...broken, ...cloudsquidRules(path, service)];
+      return [...broken, ...cloudsquidRules(path, service, zero)];
     case "extend":
       return [...broken, ...extendRules(path, service, web)];
   }
 }
 
-function cloudsquidRules(path: readonly string[], service: Cloudsquid): readonly Broken[] {
+function cloudsquidRules(path: readonly string[], service: Cloudsquid, zero: boolean): readonly Broken[] {
   const broken: Broken[] = [];
   const tell = (key: readonly string[], message: string) => broken.push({ path: [...path, ...key], message });
   if (cutShort(service))
@@ -25,12 +25,13 @@ function cloudsquidRules(path: readonly string[], service: Cloudsquid): readonly
       ["timeout"],
       "expected at least 5m with mode: sync, for Cloudsquid documents no limit, and a call given up sooner may be paid for twice. Write timeout: 5m",
     );
-  if (service.zeroRetention && service.mode === "sync")
-    tell(["mode"], "expected async with zeroRetention, for a sync call cannot ask for it. Write mode: async, or zeroRetention: false");
-  if (service.zeroRetention && service.encoding === "uri")
+  const [asked, instead] = service.zeroRetention ? ["zeroRetention", "zeroRetention: false"] : ["keep: none", "another keep"];
+  if ((service.zeroRetention || zero) && service.mode === "sync")
+    tell(["mode"], `expected async with ${asked}, for a sync call cannot ask for it. Write mode: async, or ${instead}`);
+  if ((service.zeroRetention || zero) && service.encoding === "uri")
     tell(
       ["encoding"],
-      "expected another than uri with zeroRetention, for the mail stays among the project's files. Choose another, or write zeroRetention: false",
+      `expected another than uri with ${asked}, for the mail stays among the project's files. Choose another, or write ${instead}`,
     );
   const fields = Object.entries(service.multipart.fields).filter(([, name]) => name !== null);
   fields.forEach(([key, name], index) => {

@@ -1,12 +1,16 @@
 /** From configuration to live objects: the only file that names implementations. */
+import { statSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import { Fault, permanent, reasonOf } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
+import { keepsNothing } from "../config/keep.ts";
 import type { Config } from "../config/schema.ts";
 import type { Service as ServiceConfig } from "../config/service.ts";
 import type { Sink as SinkConfig } from "../config/sink.ts";
+import { createDesk } from "../desk/clerk.ts";
+import type { Desk } from "../desk/desk.ts";
 import { createCloudsquid } from "../extractor/cloudsquid.ts";
 import { discreet } from "../extractor/discreet.ts";
 import { isLoopback } from "../extractor/extend/webhook.ts";
@@ -27,9 +31,13 @@ import type { Sink } from "../sink/sink.ts";
 import { createAccounts } from "../source/imap/accounts.ts";
 import { createImapSource } from "../source/imap.ts";
 import type { Source } from "../source/source.ts";
+import { isHeld } from "../store/lock.ts";
+import type { Inspection, Recovery } from "../store/recovery.ts";
 import { openSpool } from "../store/spool.ts";
-import { openLedger } from "../store/sql.ts";
-import type { Ledger } from "../store/store.ts";
+import { openRecovery, refuseLost } from "../store/sql/recover.ts";
+import { inspect } from "../store/sql/verify.ts";
+import { LEDGER_FILE, openLedger } from "../store/sql.ts";
+import type { Ledger, Spool } from "../store/store.ts";
 
 export type Doors = {
   readonly sources: ReadonlyMap<string, Source>;
@@ -63,18 +71,19 @@ export async function assembleDoors(config: Config, { clock, log }: Deps, memory
     ? (await import("./signins.ts")).createSignIns(config, { clock, proxies }, (name) => sources.get(name)?.sweep())
     : null;
   for (const [name, mailbox] of Object.entries(config.mailboxes)) {
-    const { host, port, tls, user, password, oauth2, folder, start, afterwards } = mailbox;
+    const { host, port, tls, user, password, oauth2, folder, start, afterwards, largest: maxBytes } = mailbox;
     const ca = await pem("ca", mailbox.ca);
     const secret = { password, accessToken: signIns?.byMailbox.get(name)?.accessToken ?? null, mechanism: oauth2?.mechanism ?? "auto" };
-    const source = createImapSource({ name, host, port, tls, ca, user, ...secret, folder, start, afterwards }, { clock, log, accounts });
+    const door = { name, host, port, tls, ca, user, ...secret };
+    const source = createImapSource({ ...door, folder, start, afterwards, maxBytes }, { clock, log, accounts });
     sources.set(name, source);
     closing.push(source.close);
   }
   if (signIns !== null) closing.push(signIns.close);
   for (const [name, service] of Object.entries(config.services)) {
     const { rates, breaker, limits, invoice, timeout } = service;
-    // A socket for each task in hand: behind one's turn there is no second line, in which a call could wait for longer.
-    const http = createHttp({ name, connections: config.concurrency, timeoutMs: timeout, proxies });
+    // A socket for each task in hand, orders and questions: behind one's turn there is no second line, in which a call could wait for longer.
+    const http = createHttp({ name, connections: 2 * config.concurrency, timeoutMs: timeout, proxies });
     const manners: MannersOptions = {
       name,
       rates,
@@ -89,7 +98,7 @@ export async function assembleDoors(config: Config, { clock, log }: Deps, memory
       allowPrivate: isLoopback(service.url),
       proxies,
     });
-    const extractor = createExtractor(name, service, { clock, http: mannered(http, manners, clock), payloads });
+    const extractor = createExtractor(name, service, keepsNothing(config.keep), { clock, http: mannered(http, manners, clock), payloads });
     services.set(name, { extractor: discreet(extractor, secretsOf(service)), limits, mapping: createMapping(invoice) });
     closing.push(http.close, payloads.close);
   }
@@ -113,12 +122,12 @@ function secretsOf(service: ServiceConfig): readonly string[] {
   return service.kind === "extend" && service.webhookSecret !== null ? [service.apiKey, service.webhookSecret] : [service.apiKey];
 }
 
-function createExtractor(name: string, service: ServiceConfig, deps: ExtendDeps): Extractor {
+function createExtractor(name: string, service: ServiceConfig, zero: boolean, deps: ExtendDeps): Extractor {
   const poll = { firstMs: service.poll.first, longestMs: service.poll.longest };
   const deadlines = { pendingMs: service.deadlines.pending, runningMs: service.deadlines.running };
   switch (service.kind) {
     case "cloudsquid":
-      return createCloudsquid({ ...service, name, poll, deadlines }, deps);
+      return createCloudsquid({ ...service, zeroRetention: service.zeroRetention || zero, name, poll, deadlines }, deps);
     case "extend":
       return createExtend({ ...service, name, poll, deadlines }, deps);
   }
@@ -173,11 +182,44 @@ export function assembleLedger(config: Config, now: Date): Promise<Ledger> {
   return openLedger({ directory: config.state.directory, own: false, now });
 }
 
+/** The desk of this configuration over a ledger; nothing at the services, the sinks or the mailboxes is touched by it. */
+export async function assembleDesk(config: Config, ledger: Ledger, clock: Clock): Promise<Desk> {
+  const mappings = new Map(Object.entries(config.services).map(([name, { invoice }]) => [name, createMapping(invoice)]));
+  const spool = await openSpool(spoolOf(config));
+  return createDesk({ ledger, spool, mappings, sinks: Object.keys(config.sinks), service: routingOf(config).fallback.service, clock });
+}
+
+/** The spool for those who take mail in beside the daemon. */
+export function assembleSpool(config: Config): Promise<Spool> {
+  return openSpool(spoolOf(config), config.state.minFree);
+}
+
+type Kept = { readonly spool: Spool; readonly directory: string };
+
+/** What there is, for those who look what is wrong with it; `beside` a daemon or not. `directory` is the spool's. */
+export async function assembleInspection(config: Config): Promise<Kept & { readonly inspection: Inspection; readonly beside: boolean }> {
+  const kept = { spool: await assembleSpool(config), directory: spoolOf(config) };
+  const { directory } = config.state;
+  return { ...kept, inspection: inspect(join(directory, LEDGER_FILE)), beside: isHeld(directory) };
+}
+
+/** The same for those who put it right; takes the lock. */
+export async function assembleRecovery(config: Config, now: Date): Promise<Kept & { readonly recovery: Recovery }> {
+  const spool = await assembleSpool(config);
+  const sizeOf = (sha256: string) => statSync(spool.path("raw", sha256), { throwIfNoEntry: false })?.size ?? null;
+  return { spool, directory: spoolOf(config), recovery: await openRecovery({ directory: config.state.directory, now, sizeOf }) };
+}
+
+function spoolOf({ state }: Config): string {
+  return join(state.directory, "spool");
+}
+
 /** Everything the pipeline works with. Takes the lock of the state directory and migrates the ledger. */
 export async function assembleWorks(config: Config, deps: Deps): Promise<{ readonly works: Works; readonly close: () => Promise<void> }> {
+  await refuseLost(config.state.directory, spoolOf(config));
   const ledger = await openLedger({ directory: config.state.directory, own: true, now: deps.clock.now() });
   try {
-    const spool = await openSpool(join(config.state.directory, "spool"));
+    const spool = await assembleSpool(config);
     await spool.clean();
     const doors = await assembleDoors(config, deps, ledger);
     await ledger.adopt({ rule: null, is: "take", why: null, ...doors.routing.fallback, afterwards: null });

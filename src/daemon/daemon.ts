@@ -2,7 +2,9 @@
 import type { Clock } from "../base/clock.ts";
 import { EXIT, recordOf } from "../base/errors.ts";
 import { type Logger, shortAddress } from "../base/logger.ts";
+import { keepsNothing } from "../config/keep.ts";
 import type { Config } from "../config/schema.ts";
+import { forget } from "../pipeline/forget.ts";
 import type { Works } from "../pipeline/step.ts";
 import type { Source } from "../source/source.ts";
 import type { Event } from "../store/record.ts";
@@ -10,6 +12,7 @@ import { startWeb } from "../web/web.ts";
 import { webhookRoute } from "../web/webhooks.ts";
 import { assembleWorks } from "./assemble.ts";
 import { intake } from "./intake.ts";
+import { createPruner } from "./prune.ts";
 import { startSchedule } from "./schedule.ts";
 import { watched } from "./watched.ts";
 import { createWorker } from "./worker.ts";
@@ -23,12 +26,14 @@ export type DaemonOptions = {
   /** Called after each saved change, in the order of saving. */
   readonly tell?: (event: Event) => void;
   /** Told where every task stands between effect and save: for crash campaigns. */
-  readonly passing?: (point: string) => void;
+  readonly passing?: (point: string, subject: string) => void;
 };
 
 /** How long the effects in hand may take after the daemon was told to stop. */
 const GRACE_MS = 8_000;
 const HEARTBEAT = "*/10 * * * * *";
+/** Beside the sweeps, most of which begin with the minute. */
+const PRUNING = "30 * * * * *";
 
 /**
  * Resolves with the exit code: 0, or 3 when `once` could not read a mailbox or left tasks that wait: for a try far ahead, for a
@@ -51,12 +56,22 @@ export async function runDaemon(options: DaemonOptions, stopped: AbortSignal): P
       sinks: [...works.sinks.keys()].join(","),
       state: config.state.directory,
     });
-    const { routes, tell: count, swept } = await watched(config, works, clock);
+    const { ledger, spool } = works;
+    const forgets = keepsNothing(config.keep) ? (message: string, signal: AbortSignal) => forget(message, works, signal) : null;
+    const pruner = createPruner({ ledger, spool, keep: config.keep, forget: forgets, clock, log });
+    closers.push(pruner.stop);
+    const prune = async () => {
+      await pruner.prune();
+      await pruner.tidy();
+    };
+    const { routes, tell: count, swept } = await watched(config, works, clock, () => worker.wake());
     const tell = (event: Event, tookMs: number | null = null) => {
       void logEvent(event, works, config.log.addresses, log);
       count(event, tookMs);
       options.tell?.(event);
-      worker.wake();
+      if (event.message !== null && event.what === "settle.done") pruner.over(event.message);
+      // What the worker did itself it knows.
+      if (tookMs === null) worker.wake();
     };
     const worker = createWorker({ works, concurrency: config.concurrency, tell, log, clock });
     if (config.web !== null) {
@@ -74,7 +89,12 @@ export async function runDaemon(options: DaemonOptions, stopped: AbortSignal): P
         source.sweep();
       },
     }));
-    closers.push(startSchedule([...sweeps, { name: "heartbeat", when: HEARTBEAT, run: beat }]));
+    const regular = [
+      { name: "heartbeat", when: HEARTBEAT, run: beat },
+      { name: "pruning", when: PRUNING, run: prune },
+    ];
+    closers.push(startSchedule([...sweeps, ...regular]));
+    void prune();
     await heart.beat(true);
 
     let reading = works.sources.size;
@@ -88,6 +108,7 @@ export async function runDaemon(options: DaemonOptions, stopped: AbortSignal): P
     closers.push(() => Promise.race([Promise.all(intakes), clock.sleep(GRACE_MS, over.signal)]));
     await worker.run(stop, abandon.signal, once ? () => reading === 0 : undefined);
     await heart.beat(false);
+    if (once) await prune();
 
     const { open, waiting } = await works.ledger.backlog();
     log.event("info", "daemon.stopped", { open, waiting });
@@ -116,7 +137,11 @@ function createHeart(works: Works, clock: Clock) {
   /** The sweeps that were due and have not been followed by a complete one. */
   const missedBy = ({ name, freshness }: Source) => {
     const last = due.get(name);
-    return last === undefined || (freshness().sweptAt?.getTime() ?? 0) >= last.since ? null : last;
+    const now = clock.now().getTime();
+    const swept = freshness().sweptAt?.getTime() ?? 0;
+    // A moment to come is of a clock that has been set back since.
+    if (last === undefined || (swept >= last.since && swept <= now)) return null;
+    return { ...last, since: Math.min(last.since, now) };
   };
   return {
     /** A sweep is due now: it counts as missed until a later one is complete. */

@@ -1,17 +1,15 @@
-/** The worker: takes the tasks that are due, a few of each kind and for each sink at a time, and takes each one effect further. */
+/** The worker: takes the tasks that are due, a few from each line and for each service and sink at a time, and takes each one effect further. */
 import type { Clock } from "../base/clock.ts";
 import { asFault } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { advance } from "../pipeline/pipeline.ts";
 import type { Works } from "../pipeline/step.ts";
-import { deliveryNameOf, type Event, TASK_KINDS, type Task, type TaskKind } from "../store/record.ts";
+import type { Event, TaskKind } from "../store/record.ts";
+import type { DueTask } from "../store/store.ts";
 
 export type WorkerOptions = {
   readonly works: Works;
-  /**
-   * Tasks of one kind, and deliveries to one sink, in hand at once: a service that hangs must not hold up splitting and delivering, nor a
-   * sink the service or the other sinks.
-   */
+  /** Tasks in hand at once of each line, in those that have names for each name. */
   readonly concurrency: number;
   /** A saved change, and how long the effect and its save took. */
   readonly tell: (event: Event, tookMs: number) => void;
@@ -25,76 +23,126 @@ export type Worker = {
    * when that is true and no task is left that is going well or will be tried again soon. Rejects only when the ledger is beyond use.
    */
   readonly run: (stop: AbortSignal, abandon: AbortSignal, untilDrained?: () => boolean) => Promise<void>;
-  /** There is something new to do. */
+  /** There is something new to do, and not by the worker itself: what it is told it did (`tell`) it knows. */
   readonly wake: () => void;
 };
 
+/**
+ * Tasks that share hands: a service or a sink that hangs must not hold up splitting, telling the mailbox, or another one; nor a thousand
+ * runs that are asked after what is to be ordered, nor orders the questions.
+ */
+type Line = {
+  readonly kind: TaskKind;
+  /** Of `extract`: whether it asks after a run, or is on its way to one. */
+  readonly asks?: boolean;
+  /** The services or sinks there are, each with hands of its own; null where there are none. */
+  readonly names: readonly (string | null)[];
+  /** Milliseconds since 1970: nothing is known to be due in it before. */
+  lookAt: number;
+  /** Nor before that for what the worker did itself. */
+  restUntil: number;
+};
+
+type Held = { readonly line: Line; readonly name: string | null; readonly work: Promise<void> };
+
 /** A try this near is waited for before the work counts as drained. */
 const SOON_MS = 30_000;
-/** Longest nap: what another process put back (`billhook retry`) is seen within this. */
+/** Longest time without a look: what another process put back (`billhook retry`) is seen within this. */
 const NAP_MS = 2_000;
+/** Runs are asked after no more often than every so many milliseconds: those that are due by then are taken together. */
+const ASKING_REST_MS = 100;
+/** Of all time that looking may take. */
+const LOOKING_SHARE = 0.1;
+/** Asked as of then, one question tells what is due and when the next one will be. */
+const EVER = new Date("9999-12-31T23:59:59.999Z");
 
 export function createWorker({ works, concurrency, tell, log, clock }: WorkerOptions): Worker {
-  let wake = () => {};
-  const inHand = new Map<number, { readonly kind: TaskKind; readonly sink: string | null; readonly work: Promise<void> }>();
+  let ring = () => {};
+  const inHand = new Map<number, Held>();
   let broken: unknown;
+  const [services, sinks] = [[...works.services.keys()], [...works.sinks.keys()]];
+  const lines: readonly Line[] = [
+    { kind: "split", names: [null], lookAt: 0, restUntil: 0 },
+    { kind: "extract", asks: false, names: services, lookAt: 0, restUntil: 0 },
+    { kind: "extract", asks: true, names: services, lookAt: 0, restUntil: 0 },
+    { kind: "deliver", names: sinks, lookAt: 0, restUntil: 0 },
+    { kind: "settle", names: [null], lookAt: 0, restUntil: 0 },
+  ];
 
-  const take = (task: Task, abandon: AbortSignal) => {
+  /** There may be something new to do in these lines. */
+  const stir = (stirred: readonly Line[]) => {
+    for (const line of stirred) line.lookAt = line.restUntil;
+    ring();
+  };
+
+  const wake = () => {
+    for (const line of lines) line.restUntil = 0;
+    stir(lines);
+  };
+
+  const take = (task: DueTask, line: Line, abandon: AbortSignal) => {
     const began = performance.now();
+    let stirred = lines;
     const work = advance(task, works, abandon)
       .then((event) => {
-        if (event !== null) tell(event, performance.now() - began);
+        if (event === null) return;
+        // Nothing follows from a question without an answer, as most are; a purchase begins to be asked after.
+        if (line.asks !== false && /\.(later|retry)$/.test(event.what)) stirred = [line];
+        tell(event, performance.now() - began);
       })
       .catch((thrown: unknown) => {
         if (!abandon.aborted) broken ??= thrown;
       })
       .finally(() => {
         inHand.delete(task.id);
-        wake();
+        stir(stirred);
       });
-    inHand.set(task.id, { kind: task.kind, sink: sinkOf(task), work });
+    inHand.set(task.id, { line, name: task.name, work });
   };
 
-  /** What is in hand of a kind, and what has no hand free: the whole kind, or some sinks. */
-  const handsOn = (kind: TaskKind) => {
-    const ofKind = [...inHand].filter(([, held]) => held.kind === kind);
-    const bySink = Map.groupBy(ofKind, ([, { sink }]) => sink);
-    const full = [...bySink].flatMap(([sink, its]) => (its.length >= concurrency ? [sink] : []));
-    return { held: ofKind.map(([id]) => id), isFull: full.includes(null), fullSinks: full.filter((sink) => sink !== null) };
-  };
+  const inHandFor = (line: Line, name: string | null) =>
+    [...inHand.values()].filter((held) => held.line === line && held.name === name).length;
 
-  /** True when some were taken: there may be more, for other sinks. */
-  const takeDue = async (kind: TaskKind, abandon: AbortSignal): Promise<boolean> => {
-    const { held, isFull, fullSinks } = handsOn(kind);
-    if (isFull) return false;
+  /** Also when the moment is further off than any look sets it: the clock has been set back since. */
+  const isTime = ({ lookAt }: Line, now: number) => lookAt <= now || lookAt > now + NAP_MS;
+
+  /** True when some were taken. */
+  const takeDue = async (line: Line, abandon: AbortSignal): Promise<boolean> => {
+    const [now, began] = [clock.now().getTime(), performance.now()];
+    // Stirred while it looks it is 0 again, and looks once more.
+    [line.lookAt, line.restUntil] = [now + NAP_MS, 0];
+    const names = new Set([...line.names, ...[...inHand.values()].map(({ name }) => name)]);
+    const full = [...names].filter((name) => inHandFor(line, name) >= concurrency);
+    if (full.length > 0 && line.names.every((name) => full.includes(name))) return false;
+    const held = [...inHand].flatMap(([id, { line: its }]) => (its.kind === line.kind ? [id] : []));
+    const busy = full.filter((name) => name !== null);
+    const next = await works.ledger.due(EVER, concurrency, held, line.kind, busy, line.asks);
+    const due = next.filter(({ dueAt }) => !(Date.parse(dueAt) > now));
     let took = false;
-    for (const task of await works.ledger.due(clock.now(), concurrency, held, kind, fullSinks)) {
-      const now = handsOn(kind);
-      if (now.isFull || now.fullSinks.includes(sinkOf(task) ?? "")) continue;
-      take(task, abandon);
+    for (const task of due) {
+      if (inHandFor(line, task.name) >= concurrency) continue;
+      take(task, line, abandon);
       took = true;
+    }
+    // There may be more of the same, for other services or sinks.
+    if (took && due.length === concurrency) line.lookAt = 0;
+    else if (line.lookAt > 0) {
+      const restMs = Math.max(line.asks ? ASKING_REST_MS : 0, (performance.now() - began) / LOOKING_SHARE);
+      line.restUntil = now + Math.min(NAP_MS, restMs);
+      const later = next[due.length];
+      const nextAt = later === undefined ? line.lookAt : Math.min(line.lookAt, Date.parse(later.dueAt));
+      line.lookAt = Math.max(line.restUntil, nextAt);
     }
     return took;
   };
 
-  /** When there is something to do of a kind, or for a sink, that has a hand free. */
-  const nextDue = async (): Promise<number> => {
-    const moments = TASK_KINDS.map(async (kind) => {
-      const { held, isFull, fullSinks } = handsOn(kind);
-      const next = isFull ? null : await works.ledger.nextDue(held, kind, fullSinks);
-      return next?.getTime() ?? Number.POSITIVE_INFINITY;
-    });
-    return Math.min(...(await Promise.all(moments)));
-  };
-
   const nap = async (stop: AbortSignal) => {
     const alarm = new AbortController();
-    const ring = () => alarm.abort();
-    wake = ring;
+    ring = () => alarm.abort();
     stop.addEventListener("abort", ring, { once: true });
     if (stop.aborted) ring();
-    const dueMs = (await nextDue()) - clock.now().getTime();
-    await clock.sleep(Math.min(NAP_MS, Math.max(0, dueMs)), alarm.signal);
+    const lookAt = Math.min(...lines.map((line) => line.lookAt));
+    await clock.sleep(Math.min(NAP_MS, Math.max(0, lookAt - clock.now().getTime())), alarm.signal);
     stop.removeEventListener("abort", ring);
   };
 
@@ -108,7 +156,7 @@ export function createWorker({ works, concurrency, tell, log, clock }: WorkerOpt
     while (!stop.aborted && broken === undefined) {
       try {
         let took = false;
-        for (const kind of TASK_KINDS) if (await takeDue(kind, abandon)) took = true;
+        for (const line of lines) if (isTime(line, clock.now().getTime()) && (await takeDue(line, abandon))) took = true;
         if (!took && inHand.size === 0 && untilDrained?.() && (await isDrained())) return;
         if (!took) await nap(stop);
       } catch (thrown) {
@@ -116,16 +164,12 @@ export function createWorker({ works, concurrency, tell, log, clock }: WorkerOpt
         if (!fault.temporary) throw fault;
         log.event("error", "ledger.trouble", { fault: fault.code, why: fault.message });
         await clock.sleep(NAP_MS, stop);
+        wake();
       }
     }
     await Promise.all([...inHand.values()].map(({ work }) => work));
     if (broken !== undefined) throw broken;
   };
 
-  return { run, wake: () => wake() };
-}
-
-/** Null for what is no delivery. */
-function sinkOf({ kind, subject }: Task): string | null {
-  return kind === "deliver" ? deliveryNameOf(subject).sink : null;
+  return { run, wake };
 }

@@ -1,4 +1,4 @@
-/** Runs one benchmark by name, or all of them: `npm run bench [-- soak --minutes 1]`. Figures are printed, never asserted. */
+/** Runs one benchmark by name, or all of them: `npm run bench [-- soak --minutes 1]`. Figures are printed; only what must fit a bound exits with 1 above it. */
 import { spawnSync } from "node:child_process";
 
 const ALL: Readonly<Record<string, readonly string[]>> = {

@@ -1,4 +1,4 @@
-/** Prints the memory of the whole daemon while a mail of 100 MB goes through it: from Dovecot over TLS to the service and the sink. */
+/** Prints the memory of the whole daemon, and fails above the bound, while a mail of 100 MB goes through it: from Dovecot over TLS to the service and the sink. */
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,6 +7,8 @@ import { publish, startDaemon } from "./published.ts";
 import { configOf, startNullService } from "./service.ts";
 
 const MEGABYTES = 100;
+/** Resident memory of the whole process at its peak, in bytes. */
+const BOUND = 150e6;
 const LINE = `${Buffer.alloc(57, "invoice").toString("base64")}\r\n`;
 const CASES = [
   ["cloudsquid", "encoding: multipart"],
@@ -51,7 +53,10 @@ try {
       say("extracted and delivered");
       const seconds = ((performance.now() - began) / 1_000).toFixed(1);
       const sent = Math.round(service.seen.bytes / 1e6);
-      console.log(`${kind}, ${how}: ${MEGABYTES} MB in ${seconds} s, ${sent} MB sent; RSS at most after ${figures.join(", ")}`);
+      const { most } = daemon.rss();
+      if (most > BOUND) process.exitCode = 1;
+      const verdict = `${most > BOUND ? "ABOVE" : "below"} the bound of${inMegabytes(BOUND)}`;
+      console.log(`${kind}, ${how}: ${MEGABYTES} MB in ${seconds} s, ${sent} MB sent; RSS at most after ${figures.join(", ")}; ${verdict}`);
     } finally {
       await daemon.kill();
       service.stop();
