@@ -41,6 +41,10 @@ export async function recover(options: Options, terminal: Terminal): Promise<num
     } finally {
       await close();
     }
+  } catch (thrown) {
+    if (!stop.aborted) throw thrown;
+    out("stopped: the ledger is as it was; what is in the spool again stays there");
+    return EXIT.door;
   } finally {
     if (!isOver) await recovery.abandon();
   }

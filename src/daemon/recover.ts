@@ -48,6 +48,8 @@ export async function planRecovery(works: RecoverWorks, tell: (progress: Progres
   const { recovery, spool, directory, sources } = works;
   const odd: Odd[] = [];
   for await (const one of examineSpool({ inspection: recovery.inspection, spool, directory, before: null, tell }, signal)) odd.push(one);
+  // Told to stop, it has not seen all.
+  signal.throwIfAborted();
   const unread: Unread[] = [];
   for (const [mailbox, { list }] of sources) {
     signal.throwIfAborted();

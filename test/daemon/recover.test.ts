@@ -85,6 +85,20 @@ describe.each(TABLES)("the table %s, every page of it overwritten but the first"
   });
 });
 
+test.each(["message", "task", "receipt"])(
+  "the first page of %s half zero: what SQLite passes over in silence is not taken for whole",
+  async (table) => {
+    const { directory, file, own } = await copied();
+    const before = openTasks(directory);
+    const [first = 0] = pagesOf(directory, table);
+    overwrite(file, (first - 1) * PAGE + 512, Buffer.alloc(PAGE - 512));
+    expect((await recoverIn(directory, own)).carried[table]?.whole).toBe(false);
+    for (const open of openTasks(directory)) expect(before).toContainEqual(open);
+    expect(await findingsIn(directory)).toEqual([]);
+    await runsOn(directory, own);
+  },
+);
+
 test("what was open is done after a recovery of what does not concern it", async () => {
   const { directory, file, own } = await copied();
   const before = openTasks(directory);
