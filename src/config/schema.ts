@@ -74,12 +74,10 @@ export const schema = section({
   keep,
   log: log.prefault({}),
   secrets,
-  concurrency: whole(1, 64, "a whole number from 1 to 64")
-    .default(8)
-    .meta({
-      description:
-        "How many tasks of one kind are worked on at once; of deliveries, for each sink; of readings, for each service, orders and questions apart.",
-    }),
+  concurrency: whole(1, 64, "a whole number from 1 to 64").default(8).meta({
+    description:
+      "How many tasks of one kind are worked on at once; of deliveries, for each sink; of readings, for each service, orders and questions apart.",
+  }),
   retry: retry("3d").prefault({}).meta({ description: "When to try again after a failure that may pass. Sinks have their own." }),
   mailboxes: named(mailbox).meta({ description: "The mailboxes that are watched, by a name of your own; at least one.", minProperties: 1 }),
   services: named(service).meta({
