@@ -1,6 +1,6 @@
 /** The command line: one table of commands; each is loaded only when it is called. */
 import { readFileSync } from "node:fs";
-import { Command, CommanderError } from "commander";
+import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { EXIT, exitCodeOf, Fault } from "../base/errors.ts";
 import { personAt } from "./confirm.ts";
 import type { Terminal } from "./terminal.ts";
@@ -232,6 +232,11 @@ export async function cli(argv: readonly string[]): Promise<number> {
   };
   process.on("SIGINT", interrupted).on("SIGTERM", interrupted);
   const { stdout } = process;
+  stdout.on("error", (thrown: NodeJS.ErrnoException) => {
+    if (thrown.code !== "EPIPE") throw thrown;
+    // Whoever reads has seen enough (`| head`): what would go on telling ends.
+    stop.abort();
+  });
   const ask = personAt(stop.signal);
   const terminal: Terminal = {
     out: (line) => void stdout.write(`${line}\n`),
@@ -260,7 +265,7 @@ export async function cli(argv: readonly string[]): Promise<number> {
 function wholeNumber(text: string): number {
   const value = Number(text);
   if (!Number.isInteger(value) || value < 0 || value > 65_535) {
-    throw new CommanderError(EXIT.configuration, "billhook.port", `expected a port number from 0 to 65535, found ${text}`);
+    throw new InvalidArgumentError("Expected a port number from 0 to 65535.");
   }
   return value;
 }

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { systemClock } from "../base/clock.ts";
-import { EXIT } from "../base/errors.ts";
+import { EXIT, permanent, reasonOf } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import { loadConfig } from "../config/load.ts";
 import { assembleLedger } from "../daemon/assemble.ts";
@@ -38,7 +38,9 @@ export async function demo(options: Options, { out, say, stop }: Terminal): Prom
     throw thrown;
   });
   try {
-    await mkdir(target, { recursive: true });
+    await mkdir(target, { recursive: true }).catch((thrown: unknown) => {
+      throw permanent("config.usage", `cannot make the directory ${target}: ${reasonOf(thrown)}`, "say where with --out DIRECTORY", thrown);
+    });
     const madeToFail = new Map<string, string>();
     for (const name of (await readdir(MAIL)).filter((name) => name.endsWith(".eml")).sort()) {
       const raw = await readFile(join(MAIL, name));

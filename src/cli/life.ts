@@ -19,7 +19,7 @@ export function linesOf(life: Life): readonly string[] {
       const again = trouble.again === null ? "" : `; again at ${timeOf(trouble.again)}`;
       return ["", `${troubleText(trouble, life.id)} [${trouble.fault.code}]${again}`];
     }),
-    ["to do", todoText(life)],
+    ["to do", life.standing === "done" && life.documents.every(({ result }) => result === null) ? "nothing" : todoText(life)],
     ...life.faults.map((fault): Row => ["damaged", `${faultText(fault)} [${fault.code}]`]),
     ...labelled(
       "seen",
@@ -110,14 +110,15 @@ function useOf(part: string, { documents }: Life): string {
   return uses.length === 0 ? "" : `  (${uses.join(", ")})`;
 }
 
-function documentRows({ record, task, runs, result, invoices }: DocumentLife): readonly Row[] {
+function documentRows({ record, task, runs, result, invoices, fault }: DocumentLife): readonly Row[] {
   const what = record.whole ? "the whole mail" : `part ${record.parts.join(", ")}`;
   const stands = task === null ? "" : `, ${stateOf(task)}`;
   const reasoning = result?.reasoning ?? null;
   return [
     [`document ${record.position}`, `${what}, read by ${record.service}${stands}`],
     ...runs.map((run): Row => ["", runText(run)]),
-    ...(result !== null && invoices.length === 0 ? [["", "nothing in the answer looks like an invoice"] as const] : []),
+    ...(fault === null ? [] : [["", faultText(fault)] as const]),
+    ...(result !== null && fault === null && invoices.length === 0 ? [["", "nothing in the answer looks like an invoice"] as const] : []),
     ...invoices.flatMap((mapped, at) => {
       const which = invoices.length === 1 ? "invoice" : `invoice ${at + 1} of ${invoices.length}`;
       return [["", which] as const, ...invoiceRows(mapped).map((line): Row => ["", `  ${line}`])];

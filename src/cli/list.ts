@@ -1,6 +1,7 @@
 /** `billhook list`: the mails there are, newest first, a line each; safe while the daemon runs. */
 import { durationMs, systemClock } from "../base/clock.ts";
 import { EXIT, permanent } from "../base/errors.ts";
+import type { Config } from "../config/schema.ts";
 import type { Desk, Row, Unread } from "../desk/desk.ts";
 import { STANDINGS, type Standing } from "../store/record.ts";
 import { withDesk } from "./ledger.ts";
@@ -25,7 +26,7 @@ export type Options = {
 const UNREAD = "unread";
 const MOST = 100_000;
 
-export async function list(options: Options, { out }: Terminal): Promise<number> {
+export async function list(options: Options, { out, say }: Terminal): Promise<number> {
   const { state, since, from, mailbox, subject } = options;
   const limit = /^\d{1,6}$/.test(options.limit) ? Number(options.limit) : 0;
   if (limit < 1 || limit > MOST) throw permanent("config.usage", `expected --limit from 1 to ${MOST}, found ${options.limit}`);
@@ -33,7 +34,7 @@ export async function list(options: Options, { out }: Terminal): Promise<number>
   if (standing === UNREAD && (from ?? subject) !== null)
     throw permanent("config.usage", "what could not be read has no sender and no subject: leave out --from and --subject");
   const after = sinceOf(since, systemClock.now());
-  return withDesk(options.config, async (desk) => {
+  return withDesk(options.config, async (desk, _, config) => {
     const found =
       standing === UNREAD
         ? (await unreadOf(desk, after, mailbox)).slice(0, limit).map((one) => ({ json: one, line: unreadLine(one) }))
@@ -42,8 +43,16 @@ export async function list(options: Options, { out }: Terminal): Promise<number>
             line: rowLine(row),
           }));
     for (const { json, line } of found) out(options.json ? visibleJson(json) : line);
+    if (found.length === 0)
+      say(mailbox === null || mailbox in config.mailboxes ? "there is no such mail" : unknownMailbox(mailbox, config));
+    if (found.length === limit) say(`these are the newest ${limit}; --limit shows more`);
     return EXIT.done;
   });
+}
+
+/** What it held may be there still, though it is not in the configuration any more. */
+function unknownMailbox(mailbox: string, { mailboxes }: Config): string {
+  return visible(`there is no such mail, and no mailbox ${mailbox}; there is ${Object.keys(mailboxes).join(", ")}`);
 }
 
 function standingOf(state: string | null): Standing | typeof UNREAD | null {

@@ -2,7 +2,7 @@
 import type { FaultRecord } from "../base/errors.ts";
 import { type Ailment, type Condition, lastSweep, oldestDue, sizeText } from "../pipeline/health.ts";
 import type { Summary } from "../store/mail.ts";
-import { deliveryNameOf, type Task } from "../store/record.ts";
+import { deliveryNameOf, isGivenUp, type Task } from "../store/record.ts";
 import type { Ledger, Paused, Queue, TaskState } from "../store/store.ts";
 import { visible } from "./visible.ts";
 import { faultText, mending, shortId, unreadText, withCommand } from "./words.ts";
@@ -48,7 +48,7 @@ async function stuckOf({ message, standing, tasks }: Summary, ledger: Ledger, pa
   const faults: Stuck["faults"][number][] = [];
   for (const task of tasks) {
     const { kind, fault, status, dueAt } = task;
-    if (fault === null || status === "done" || status === "ignored") continue;
+    if (fault === null || status === "done" || isGivenUp(status)) continue;
     const { code, message: said, advice } = fault;
     faults.push({ task: kind, name: await nameOf(task, ledger), message: said, advice, code, again: status === "open" ? dueAt : null });
   }
@@ -146,7 +146,8 @@ function conditionLines(found: Condition, ailments: readonly Ailment[], conditio
     ...(ailments.length === 0 ? [well] : ailments.map((ailment) => `${ailment.about.padEnd(9)} RED: ${faultText(ailment)}`)),
     ...troubles.map(({ mailbox, trouble }) => `trouble   ${mailbox}: ${faultText(trouble)}`),
     ...mailboxes.map(({ mailbox, sweptAt, missedSweeps }) => {
-      const missed = missedSweeps === null || missedSweeps === 0 ? "" : `, ${missedSweeps} missed since`;
+      // The one that has only begun is due as well.
+      const missed = missedSweeps === null || missedSweeps < (sweptAt === null ? 1 : 2) ? "" : `, ${missedSweeps} missed since`;
       return `mailbox   ${mailbox}  ${sweptAt === null ? "never swept" : `last swept ${ago(sweptAt)} (${sweptAt})`}${missed}`;
     }),
     ...services.map((service) => place("service  ", service)),

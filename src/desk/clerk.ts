@@ -1,11 +1,11 @@
 /** The desk over a ledger and a spool: what it shows is put together here, what it does is the ledger's. */
 import type { Clock } from "../base/clock.ts";
-import { Fault, permanent } from "../base/errors.ts";
+import { asFault, Fault, type FaultRecord, permanent, recordOf } from "../base/errors.ts";
 import type { Mapped, Mapping } from "../mapping/mapping.ts";
 import type { Blob } from "../message/message.ts";
 import { skippedOf } from "../pipeline/document.ts";
 import type { ArrivalRecord, MessageRecord, Summary } from "../store/mail.ts";
-import { deliveryNameOf, positionOf, type ResultRecord, type Task } from "../store/record.ts";
+import { deliveryNameOf, isGivenUp, positionOf, type ResultRecord, reextractionOf, type Task, UNREADABLE } from "../store/record.ts";
 import type { Ledger, Shelf, Spool } from "../store/store.ts";
 import { goneFault, type Kept } from "../store/upkeep.ts";
 import type { Desk, DocumentLife, Life, Row, Trouble, Unread } from "./desk.ts";
@@ -40,10 +40,18 @@ export function createDesk({ ledger, spool, mappings, sinks, service: usual, clo
     return found;
   };
 
+  /** What was found in a document; a row that cannot be read must not hide the others. */
+  const resultOf = (document: string): Promise<Result | FaultRecord | null> =>
+    ledger.result(document).catch((thrown: unknown) => {
+      const fault = asFault(thrown);
+      if (fault.code !== UNREADABLE) throw thrown;
+      return recordOf(fault);
+    });
+
   const rowOf = async ({ message, standing, tasks }: Summary): Promise<Row> => {
     const read = tasks.filter(({ kind, status }) => kind === "extract" && status === "done");
-    const results = await Promise.all(read.map(({ subject }) => ledger.result(subject)));
-    const invoices = await Promise.all(results.map((one) => (one === null ? [] : invoicesOf(one))));
+    const results = await Promise.all(read.map(({ subject }) => resultOf(subject)));
+    const invoices = await Promise.all(results.map((one) => (one === null || "code" in one ? [] : invoicesOf(one))));
     const arrivals = await ledger.arrivals(message.id);
     return {
       id: message.id,
@@ -58,8 +66,8 @@ export function createDesk({ ledger, spool, mappings, sinks, service: usual, clo
   };
 
   const summaryOf = async (id: string): Promise<Summary> => {
-    const found = await ledger.summary(id);
-    if (found === null) throw unknown(id);
+    const found = UNREAD.test(id) ? null : await ledger.summary(id);
+    if (found === null) throw UNREAD.test(id) ? withoutBytes(id) : unknown(id);
     return found;
   };
 
@@ -83,13 +91,20 @@ export function createDesk({ ledger, spool, mappings, sinks, service: usual, clo
     ]);
     const lives = documents.map(async (record): Promise<DocumentLife> => {
       const task = tasks.find(({ kind, subject }) => kind === "extract" && subject === record.id) ?? null;
-      const result = await ledger.result(record.id);
+      const found = await resultOf(record.id);
+      const result = found === null || "code" in found ? null : found;
+      const whyNot = (): Fault | null => {
+        if (result !== null) return mappings.has(result.service) ? null : notConfigured(result.service);
+        return task?.status === "done" ? goneFault(message, "results") : null;
+      };
+      const why = whyNot();
       return {
         record,
         task,
         runs: runs.filter(({ document }) => document === record.id),
         result,
         invoices: result === null ? [] : await invoicesOf(result),
+        fault: found !== null && "code" in found ? found : why === null ? null : recordOf(why),
         skipped: skippedOf(task?.memo ?? null),
       };
     });
@@ -97,6 +112,7 @@ export function createDesk({ ledger, spool, mappings, sinks, service: usual, clo
       ...row,
       size: message.size,
       rawKept: await kept("raw", message),
+      gone: message.gone,
       faults: message.faults,
       arrivals,
       parts: await Promise.all(parts.map(async (part) => ({ ...part, kept: await kept("parts", part) }))),
@@ -112,14 +128,17 @@ export function createDesk({ ledger, spool, mappings, sinks, service: usual, clo
   };
 
   const priceOf = async (id: string, service: string | null) => {
-    const { message } = await summaryOf(id);
-    const before = await ledger.documents(id);
-    const last = before.at(-1);
+    const { message, tasks } = await summaryOf(id);
+    mustBeThere(message, "raw");
+    const documents = await ledger.documents(id);
+    // What it was before it was read anew is not bought again.
+    const from = reextractionOf(tasks.find(({ kind }) => kind === "split")?.memo ?? null)?.from ?? 1;
+    const last = documents.filter(({ position }) => position >= from);
     const through = service ?? (message.route?.is === "take" ? message.route.service : usual);
     if (!mappings.has(through)) {
       throw permanent("desk.service", `there is no service ${through}; there is ${[...mappings.keys()].join(", ")}`);
     }
-    return { service: through, runs: Math.max(1, before.filter(({ service }) => service === last?.service).length) };
+    return { service: through, runs: Math.max(1, last.length) };
   };
 
   const decide = (tasks: readonly Task[], what: string) => tasks.map((task) => `${nameOf(task)} ${what}`);
@@ -164,7 +183,6 @@ export function createDesk({ ledger, spool, mappings, sinks, service: usual, clo
       const through = await priceOf(id, service);
       const { message } = await summaryOf(id);
       // Before anything is promised: without its bytes nothing can be read.
-      mustBeThere(message, "raw");
       await spool.check("raw", message);
       if ((await ledger.reextract(id, service === null ? null : through.service, now())) === null) {
         const busy = `something of ${id.slice(0, 16)} is still under way`;
@@ -199,6 +217,11 @@ function mustBeThere(message: MessageRecord, kept: Kept): void {
   if (fault !== null) throw fault;
 }
 
+function notConfigured(service: string): Fault {
+  const advice = "`billhook export` has the answer as it was";
+  return permanent("desk.service", `${service} is not in the configuration any more, and its answer is not understood without it`, advice);
+}
+
 function arrivalName({ id }: ArrivalRecord): string {
   return `u${id}`;
 }
@@ -219,6 +242,11 @@ function unknown(text: string): Fault {
   return permanent("desk.unknown", `there is no message ${text.slice(0, 100)}`, advice);
 }
 
+function withoutBytes(name: string): Fault {
+  const advice = `\`billhook retry ${name}\` asks for it again`;
+  return permanent("desk.unknown", `${name} was seen in a mailbox and its bytes are not here: there is nothing of it but that`, advice);
+}
+
 function sinkOf({ subject }: Task): string {
   return deliveryNameOf(subject).sink;
 }
@@ -232,7 +260,7 @@ function nameOf({ kind, subject }: Task): string {
 
 function troubleOf(task: Task): readonly Trouble[] {
   const { fault, status, kind, subject, message, attempts, dueAt } = task;
-  if (fault === null || status === "done" || status === "ignored") return [];
+  if (fault === null || status === "done" || isGivenUp(status)) return [];
   const standing = status === "open" ? (attempts > 0 ? "retrying" : "waiting") : status;
   return [
     { of: kind === "extract" || kind === "deliver" ? subject : message, kind, standing, fault, again: status === "open" ? dueAt : null },

@@ -16,6 +16,7 @@ import type {
   TaskKind,
 } from "../store/record.ts";
 import type { Wanted } from "../store/search.ts";
+import type { Gone } from "../store/upkeep.ts";
 
 /** What keeps a mail from being done, in a sentence, and what to do about it. */
 export type Trouble = {
@@ -52,6 +53,8 @@ export type DocumentLife = {
   readonly runs: readonly RunRecord[];
   readonly result: Omit<ResultRecord, "raw"> | null;
   readonly invoices: readonly Mapped[];
+  /** Why what was read cannot be shown: it was removed (`kept.gone`), cannot be read any more, or its service is not in the configuration. */
+  readonly fault: FaultRecord | null;
   /** The parts that the service was not given. */
   readonly skipped: readonly string[];
 };
@@ -68,6 +71,7 @@ export type Life = Row & {
   readonly size: number;
   /** Whether its bytes are still there. */
   readonly rawKept: boolean;
+  readonly gone: Gone;
   /** What could not be read while splitting. */
   readonly faults: readonly FaultRecord[];
   readonly arrivals: readonly ArrivalRecord[];
@@ -97,7 +101,7 @@ export type Desk = Acts & {
   readonly unread: () => Promise<readonly Unread[]>;
   /** Throws `desk.unknown`. */
   readonly show: (id: string) => Promise<Life>;
-  /** How many runs `reextract` would buy, at least, and where. */
+  /** How many runs `reextract` would buy, at least, and where. Throws `kept.gone` and `desk.service` as it does. */
   readonly price: (id: string, service: string | null) => Promise<{ readonly service: string; readonly runs: number }>;
   /** Throws `kept.gone` and `spool.missing` before the first byte. */
   readonly raw: (id: string) => Promise<AsyncIterable<Uint8Array>>;

@@ -1,10 +1,11 @@
 /** The step that takes a document one effect further at its service; the memo is saved in between, and what was bought. */
 import { asFault, Fault, permanent } from "../base/errors.ts";
 import type { Progress } from "../extractor/extractor.ts";
-import type { Outcome, RunRecord, TaskMemo } from "../store/record.ts";
+import { BEGUN, type Bought, numberOf, owedFor, textOf } from "../store/owed.ts";
+import type { Outcome, TaskMemo } from "../store/record.ts";
 import { openDocument, skippedOf } from "./document.ts";
 import { tooBig } from "./limits.ts";
-import { retry } from "./retry.ts";
+import { retryAsKnown } from "./retry.ts";
 import type { Step } from "./step.ts";
 
 export const extract: Step = async (task, works, signal) => {
@@ -53,7 +54,7 @@ export const extract: Step = async (task, works, signal) => {
       if (signal.aborted && !(isSaved && isUnsent)) throw thrown;
       const isOpen = isSaved && !isUnsent;
       const failing = { ...task, memo: isOpen ? intention : memo };
-      const outcome = retry(failing, asFault(thrown, "extract.failed"), works.clock.now(), works.retry, works.clock.random());
+      const outcome = await retryAsKnown(failing, asFault(thrown, "extract.failed"), works, works.retry);
       const run = outcome.is === "failed" ? owedFor(memo, isOpen) : null;
       return billed(placed({ ...outcome, underWay: buys ? null : textOf(memo?.runId) }, holds), run);
     }
@@ -63,13 +64,7 @@ export const extract: Step = async (task, works, signal) => {
   return billed(placed({ ...outcome, underWay }, holds), runOf(progress, memo));
 };
 
-/**
- * Kept by the pipeline in the memo, beside what is the extractor's own: a purchase was about to be sent. Who takes up a task with it knows
- * that whoever saved it never saved what came of it.
- */
-const BEGUN = "begun";
-
-/** And that the document was let through the limits to its next purchase; the ledger counts these (`bought`). */
+/** Kept by the pipeline in the memo, beside what is the extractor's own: the document was let through the limits to its next purchase; the ledger counts these (`bought`). */
 const PLACE = "place";
 
 type Opened = { readonly begun: boolean; readonly place: boolean; readonly memo: TaskMemo | null };
@@ -134,8 +129,6 @@ function noteOf(news: readonly string[]): { readonly note?: string } {
   return news.length === 0 ? {} : { note: news.join(", ") };
 }
 
-type Bought = Pick<RunRecord, "runId" | "credits" | "possiblyTwice" | "onlyDoubt">;
-
 /** What the effect bought, or what is known now of what was bought before; null when there is nothing to tell. Pure. */
 export function runOf(progress: Progress, before: TaskMemo | null): Bought | null {
   const { memo } = progress;
@@ -148,25 +141,4 @@ export function runOf(progress: Progress, before: TaskMemo | null): Bought | nul
   const isNew = runId !== textOf(before?.runId);
   const isDoubtful = possiblyTwice > numberOf(before?.possiblyTwice);
   return runId !== null && (isNew || isDoubtful || credits !== null) ? { runId, credits, possiblyTwice } : owed;
-}
-
-/**
- * What stays on the bill of a document that fails with this memo, whatever it failed of: a purchase whose run was never learnt may have
- * been made, so it counts, also one that was about to be sent when nobody saved what came of it (`begun`). Anything else that may have
- * been done twice is told, and counts as no run. Pure.
- */
-export function owedFor(memo: TaskMemo | null, begun = false): Bought | null {
-  const possiblyTwice = numberOf(memo?.possiblyTwice);
-  if (begun || memo?.perhapsBought === true) return { runId: null, credits: null, possiblyTwice };
-  const runId = textOf(memo?.runId);
-  if (possiblyTwice === 0) return null;
-  return { runId, credits: null, possiblyTwice, ...(runId === null ? { onlyDoubt: true } : {}) };
-}
-
-function textOf(value: unknown): string | null {
-  return typeof value === "string" ? value : null;
-}
-
-function numberOf(value: unknown): number {
-  return typeof value === "number" ? value : 0;
 }

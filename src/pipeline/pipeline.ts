@@ -3,7 +3,7 @@ import { asFault, type Fault, permanent } from "../base/errors.ts";
 import { deliveryNameOf, type Event, type Outcome, type Task, type TaskKind, UNREADABLE } from "../store/record.ts";
 import { deliver } from "./deliver.ts";
 import { extract } from "./extract.ts";
-import { retry } from "./retry.ts";
+import { retryAsKnown } from "./retry.ts";
 import { settle } from "./settle.ts";
 import { split } from "./split.ts";
 import type { Step, Works } from "./step.ts";
@@ -42,7 +42,7 @@ async function effect(task: Task, works: Works, signal: AbortSignal): Promise<Ou
     const sink = task.kind === "deliver" ? deliveryNameOf(task.subject).sink : null;
     if (reason.halts && sink !== null) return { is: "halted", name: sink, fault: reason, memo: task.memo };
     const rule = sink === null ? works.retry : (works.sinks.get(sink)?.retry ?? works.retry);
-    return retry(task, reason, works.clock.now(), rule, works.clock.random());
+    return retryAsKnown(task, reason, works, rule);
   }
 }
 

@@ -38,12 +38,12 @@ function deliveries(message: string, tasks: readonly Known[], route: RouteRecord
   return (route?.sinks ?? []).flatMap(({ name, per, failures }) => {
     const units = per === "document" ? documents.filter(isOver).map((one) => ({ of: one.subject, documents: [one] })) : [];
     const all = per === "message" && over && documents.length > 0 ? [{ of: message, documents }] : [];
-    return [...units, ...all].flatMap((unit) => delivery(unit.of, name, failures, tellingFrom(unit.documents), tasks));
+    return [...units, ...all].flatMap((unit) => delivery(unit.of, name, failures, tellingFrom(unit.documents), tasks, from));
   });
 }
 
 function isOver({ status }: Known): boolean {
-  return status === "done" || status === "failed";
+  return status === "done" || status === "failed" || status === "replaced";
 }
 
 function tellingFrom(documents: readonly Known[]): Telling {
@@ -60,14 +60,28 @@ function tellingFrom(documents: readonly Known[]): Telling {
   };
 }
 
-function delivery(of: string, sink: string, failures: boolean, telling: Telling, tasks: readonly Known[]): readonly NewTask[] {
+function delivery(
+  of: string,
+  sink: string,
+  failures: boolean,
+  telling: Telling,
+  tasks: readonly Known[],
+  from: number,
+): readonly NewTask[] {
   const told = tasks.filter(({ kind, subject }) => {
     const name = kind === "deliver" ? deliveryNameOf(subject) : null;
     return name?.of === of && name.sink === sink;
   });
-  const last = told.toSorted((a, b) => deliveryNameOf(a.subject).time - deliveryNameOf(b.subject).time).at(-1);
+  const ofThisReading = told.filter(({ memo }) => !isOfAnEarlier(tellingOf(memo), from));
+  const last = ofThisReading.toSorted((a, b) => deliveryNameOf(a.subject).time - deliveryNameOf(b.subject).time).at(-1);
   if (last === undefined ? telling.read.length === 0 && !failures : !isNews(telling, tellingOf(last.memo))) return [];
   return [{ kind: "deliver", subject: deliveryKey({ of, sink, time: told.length + 1 }), memo: tellingMemo(telling) }];
+}
+
+/** Told of documents before the mail was read anew; so does a delivery of an older version, which could not have it read anew. */
+function isOfAnEarlier(telling: Telling | null, from: number): boolean {
+  if (from === 1) return false;
+  return telling === null || [...telling.read, ...Object.keys(telling.faults).map(Number)].every((position) => position < from);
 }
 
 /** A delivery of an older version does not know what it told, and is not repeated. */

@@ -4,8 +4,8 @@ import type { Facts, Part } from "../message/message.ts";
 
 export const TASK_KINDS = ["split", "extract", "deliver", "settle"] as const;
 export type TaskKind = (typeof TASK_KINDS)[number];
-/** `held`: nothing is wrong, a person has to let it go (`billhook release`). `ignored`: a person gave it up (`billhook ignore`). */
-export type TaskStatus = "open" | "done" | "failed" | "held" | "ignored";
+/** `held`: nothing is wrong, a person has to let it go (`billhook release`). `ignored`: a person gave it up (`billhook ignore`). `replaced`: it was given up for the mail to be read anew, and stays so. */
+export type TaskStatus = "open" | "done" | "failed" | "held" | "ignored" | "replaced";
 
 /** Plain JSON a task carries from one effect to the next. */
 export type TaskMemo = { readonly [key: string]: string | number | boolean | null | readonly string[] };
@@ -273,9 +273,14 @@ export function eventOf(task: Task, outcome: Outcome, now: Date): Event {
   };
 }
 
+/** By a person: nobody's trouble any more. */
+export function isGivenUp(status: TaskStatus): status is "ignored" | "replaced" {
+  return status === "ignored" || status === "replaced";
+}
+
 /** What the mailbox is told: `done` only when every task before settling is done, or was given up by a person. */
 export function verdictOf(tasks: readonly Pick<Task, "kind" | "status">[]): "done" | "failed" {
-  return tasks.some(({ kind, status }) => kind !== "settle" && status !== "done" && status !== "ignored") ? "failed" : "done";
+  return tasks.some(({ kind, status }) => kind !== "settle" && status !== "done" && !isGivenUp(status)) ? "failed" : "done";
 }
 
 /** The state of a message as a person is told it. `held` and `failed` wait for a person, `waiting` for a limit or a paused service. */

@@ -17,7 +17,7 @@ import { moneyOn } from "./sql/money.ts";
 import { pruningOn } from "./sql/prune.ts";
 import { readsOn } from "./sql/read.ts";
 import { receivingOn } from "./sql/receive.ts";
-import { searchOn } from "./sql/search.ts";
+import { fold, searchOn } from "./sql/search.ts";
 import type { Tables } from "./sql/tables.ts";
 import { writesOn } from "./sql/write.ts";
 import type { Ledger } from "./store.ts";
@@ -70,6 +70,7 @@ async function open({ directory, own, now }: LedgerOptions, file: string) {
       throw permanent("ledger.recovering", `the recovery of ${file} was not finished`, "run `billhook recover` once more");
     database = new Database(file, { timeout: 0, fileMustExist: !own });
     checkVersion(database, file, own);
+    database.function("fold", { deterministic: true }, fold);
     // Takes effect in a file that is new, or made anew.
     database.pragma("auto_vacuum = INCREMENTAL");
     database.pragma("journal_mode = WAL");

@@ -201,7 +201,9 @@ export type Ledger = Search &
     readonly events: (message: string) => Promise<readonly Event[]>;
     /** Messages in order of arrival; with `stuck` only those that wait, are held, or failed. */
     readonly summaries: (limit: number, which?: "all" | "stuck") => Promise<readonly Summary[]>;
-    readonly counts: () => Promise<Readonly<Record<TaskStatus, number>> & { readonly messages: number; readonly unreadable: number }>;
+    readonly counts: () => Promise<
+      Readonly<Record<Exclude<TaskStatus, "replaced">, number>> & { readonly messages: number; readonly unreadable: number }
+    >;
 
     readonly beat: (pulse: Pulse) => Promise<void>;
     readonly pulse: () => Promise<Pulse | null>;

@@ -84,8 +84,8 @@ export function createPage({ token, ...means }: PageOptions): Page {
     return redirect(`${acted.to}?said=${acted.code}`);
   };
 
-  const signIn = (said: Said, isTls: boolean): Reply => {
-    const opened = sessions.open(said.get("token"), isTls);
+  const signIn = (said: Said, { from, headers }: RouteRequest): Reply => {
+    const opened = sessions.open(said.get("token"), from, isOverTls(headers));
     const to = wayBack(said.get("to"));
     return typeof opened === "string" ? page(login(to, opened), null) : redirect(to, { "set-cookie": opened.cookie });
   };
@@ -114,7 +114,7 @@ export function createPage({ token, ...means }: PageOptions): Page {
     if (!/^application\/x-www-form-urlencoded(;|$)/.test(headers["content-type"] ?? "")) return page(FOREIGN, null);
     const body = new URLSearchParams(Buffer.from(await request.body(LONGEST_FORM)).toString());
     const said: Said = { get: (name) => body.get(name) ?? "" };
-    if (rest === "login" && token !== null) return signIn(said, isOverTls(headers));
+    if (rest === "login" && token !== null) return signIn(said, request);
     const session = token === null ? OPEN : sessions.of(headers);
     if (session === null) return redirect("/login");
     const reader = readerOf(session);

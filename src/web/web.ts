@@ -27,6 +27,8 @@ export type RouteRequest = {
   readonly rest: string;
   readonly query: URLSearchParams;
   readonly headers: IncomingMessage["headers"];
+  /** The address it came from: that of a proxy where there is one. */
+  readonly from: string;
   /**
    * Reads the body: not before the route knows that it wants it. Rejects with `web.too-large` beyond `most` bytes (1 MB unless less is
    * wanted), by the Content-Length where there is one; the answer is then 413, whatever the route makes of it.
@@ -50,8 +52,10 @@ const LARGEST_BODY = 1024 * 1024;
 /** Before it is answered nobody is known: few connections, each for a short time. */
 const CONNECTIONS = 32;
 const REQUEST_MS = 10_000;
-/** Who takes nothing of a stream for so long is cut off. */
+/** Who takes nothing of a stream for so long is cut off; of any other answer for as long as a request may take. */
 const STALLED_MS = 60_000;
+/** On one connection: answers to who asks on and on without reading wait in memory. */
+const REQUESTS = 100;
 
 const METHODS: Readonly<Record<Route["method"], readonly string[]>> = { GET: ["GET", "HEAD"], POST: ["POST"] };
 
@@ -72,10 +76,15 @@ export async function startWeb({ host, port, log, routes, requestMs = REQUEST_MS
         if (!request.destroyed || request.complete) trouble(thrown);
         return { status: 500, json: { error: "billhook could not answer; see its log" } };
       })
-      .then((reply) => send(request, response, reply, trouble))
+      .then((reply) => {
+        response.setTimeout("bytes" in reply ? STALLED_MS : requestMs, () => response.destroy());
+        send(request, response, reply, trouble);
+      })
       .catch(() => response.destroy());
   });
   server.maxConnections = CONNECTIONS;
+  server.maxRequestsPerSocket = REQUESTS;
+  server.on("dropRequest", (_, socket) => socket.destroy());
   await new Promise<void>((resolve, reject) => {
     server.once("error", (thrown) =>
       reject(
@@ -119,8 +128,9 @@ async function answer(request: IncomingMessage, routes: readonly Route[], signal
     return read;
   };
   const query = url?.searchParams ?? new URLSearchParams();
+  const from = request.socket.remoteAddress ?? "";
   try {
-    const reply = await route.answer({ rest: path.slice(route.path.length), query, headers: request.headers, body, gone }, signal);
+    const reply = await route.answer({ rest: path.slice(route.path.length), query, headers: request.headers, from, body, gone }, signal);
     return isTooLarge ? TOO_LARGE : reply;
   } catch (thrown) {
     if (isTooLarge) return TOO_LARGE;
@@ -160,7 +170,6 @@ function send(request: IncomingMessage, response: ServerResponse, reply: Reply, 
       response.end();
       return;
     }
-    response.setTimeout(STALLED_MS, () => response.destroy());
     pipeline(bytes, response, (thrown) => {
       if (thrown && (thrown as NodeJS.ErrnoException).code !== "ERR_STREAM_PREMATURE_CLOSE") trouble(thrown);
     });

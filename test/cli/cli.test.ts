@@ -1,7 +1,9 @@
 /** The command line: help loads nothing heavy, wrong use is exit code 2, an old Node is told in one line. */
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { promisify } from "node:util";
 import { describe, expect, it } from "vitest";
 import { status } from "../../src/cli/status.ts";
@@ -41,6 +43,26 @@ describe("billhook", () => {
     [["list", "--limit", "x"]],
   ])("%j is wrong use: exit 2", async (args) => {
     expect((await billhook(args)).code).toBe(2);
+  });
+
+  it.each([[["--help"]], [["config", "--reference"]], [["sandbox", "--port", "0"]]])("%j ends well when nobody reads on", async (args) => {
+    const child = spawn(process.execPath, [ENTRY, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+    child.stdout.destroy();
+    const said = text(child.stderr);
+    expect(await once(child, "close")).toEqual([0, null]);
+    expect(await said).toBe("");
+  });
+
+  it("a port that is none is told", async () => {
+    const { code, said } = await billhook(["sandbox", "--port", "99999"]);
+    expect(code).toBe(2);
+    expect(said.join("\n")).toMatch(/--port.*99999.*from 0 to 65535/);
+  });
+
+  it("a demo that has nowhere to write says so: exit 2", async () => {
+    const { code, said } = await billhook(["demo", "--once", "--out", ENTRY]);
+    expect(code).toBe(2);
+    expect(said.join("\n")).toMatch(/cannot make the directory .*\n.*--out/);
   });
 
   it("a configuration that is not there is exit 2, with what to do", async () => {

@@ -5,6 +5,7 @@ import { reextract } from "../../src/cli/reextract.ts";
 import { release } from "../../src/cli/release.ts";
 import { replay } from "../../src/cli/replay.ts";
 import { retry } from "../../src/cli/retry.ts";
+import { show } from "../../src/cli/show.ts";
 import { standingOf } from "../../src/store/record.ts";
 import { billhook } from "../servers/process.ts";
 import { type Counter, mailOf, openCounter, run } from "./desk.ts";
@@ -65,6 +66,9 @@ describe("deciding about one mail", () => {
     const name = await refuse();
     expect(await give(name, "an advertisement")).toMatchObject({ code: 0, text: expect.stringContaining("is given up") });
     expect(await works.ledger.unreadable()).toEqual([]);
+    const retried = { code: "desk.unknown", advice: expect.stringContaining(`billhook retry ${name}`) };
+    await expect(run((terminal) => show({ config, message: name, json: false }, terminal))).rejects.toMatchObject(retried);
+    await expect(run((terminal) => replay({ config, message: name, to: null }, terminal))).rejects.toMatchObject(retried);
   });
 
   it("replay says the new key, and refuses a sink that is not there", async () => {

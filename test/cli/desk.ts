@@ -111,6 +111,7 @@ sinks: { files: { kind: file, directory: ./out } }
 /** Runs a command; `answer` is what the person types when they are asked, null: nobody can be asked. */
 export async function run(command: (terminal: Terminal) => Promise<number>, answer: string | null = null) {
   const lines: string[] = [];
+  const said: string[] = [];
   const questions: string[] = [];
   const ask = async (question: string) => {
     questions.push(question);
@@ -118,10 +119,10 @@ export async function run(command: (terminal: Terminal) => Promise<number>, answ
   };
   const terminal: Terminal = {
     out: (line) => void lines.push(line),
-    say: () => {},
+    say: (line) => void said.push(line),
     stop: new AbortController().signal,
     ...(answer === null ? {} : { ask }),
   };
   const code = await command(terminal);
-  return { code, lines, text: lines.join("\n"), questions };
+  return { code, lines, said, text: lines.join("\n"), questions };
 }

@@ -61,6 +61,16 @@ describe("list", () => {
     ]);
   });
 
+  it("says so when there is nothing, and when there may be more", async () => {
+    const { config, take } = await openCounter();
+    const said = async (wanted: Partial<Options>) => (await run((terminal) => list({ ...NOTHING, config, ...wanted }, terminal))).said;
+    expect(await said({})).toEqual(["there is no such mail"]);
+    expect(await said({ mailbox: "invoice" })).toEqual(["there is no such mail, and no mailbox invoice; there is invoices"]);
+    await take(mailOf("Rechnung RE-2026-0815"));
+    expect(await said({})).toEqual([]);
+    expect(await said({ limit: "1" })).toEqual(["these are the newest 1; --limit shows more"]);
+  });
+
   it.each([
     [{ state: "lost" }, /there is no state lost: it is one of held, .*unread/],
     [{ since: "yesterday" }, /expected --since as a duration .* found yesterday/],
@@ -107,6 +117,16 @@ describe("show", () => {
       rawKept: true,
       deliveries: [{ sink: "files", receipt: { path: `/out/${id}.1.files` } }],
     });
+  });
+
+  it("offers no delivery of results that are gone", async () => {
+    const { config, take, works } = await openCounter();
+    const id = await take(mailOf("Rechnung RE-2026-0815"));
+    const todo = async () => (await run((terminal) => show({ config, message: id, json: false }, terminal))).text.match(/^to do.*$/m)?.[0];
+    expect(await todo()).toContain("billhook replay");
+    const later = new Date("2027-01-01");
+    await works.ledger.prune("results", [id], later, later);
+    expect(await todo()).toBe("to do       nothing");
   });
 
   it("says what needs a person, and of what was never given all there is", async () => {

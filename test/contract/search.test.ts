@@ -1,16 +1,21 @@
 /** The role of the ledger towards a person: what they find in it, and what they decide about a mail. */
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { STANDINGS, standingOf, type Task } from "../../src/store/record.ts";
-import { openLedger } from "../../src/store/sql.ts";
+import { inspect } from "../../src/store/sql/verify.ts";
+import { LEDGER_FILE, openLedger } from "../../src/store/sql.ts";
 import type { Ledger } from "../../src/store/store.ts";
 import { temporaryDirectory } from "../store/disk.ts";
 import {
   at,
-  type deliverDone,
+  deliverDone,
   extractDone,
+  facts,
   id,
+  parts,
   receive,
   refused,
+  route,
   splitDone,
   taskOf,
   tell,
@@ -21,10 +26,11 @@ import {
 const implementations = [{ name: "sqlite", open: (directory: string) => openLedger({ directory, own: true, now: at(0) }) }];
 
 describe.each(implementations)("a ledger in $name", ({ open }) => {
-  const withLedger = (body: (ledger: Ledger) => Promise<void>) => async () => {
-    const ledger = await open(await temporaryDirectory());
+  const withLedger = (body: (ledger: Ledger, directory: string) => Promise<void>) => async () => {
+    const directory = await temporaryDirectory();
+    const ledger = await open(directory);
     try {
-      await body(ledger);
+      await body(ledger, directory);
     } finally {
       await ledger.close();
     }
@@ -152,6 +158,41 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
         await ledger.save(inHand, extractDone("a"), at(14));
         expect(await ledger.result(`${id("a")}.1`)).toMatchObject({ runId: "run" });
         expect(await kinds(ledger, "a")).toEqual(["split done", "extract done", "settle open"]);
+        await ledger.save(await taskOf(ledger, "a", "settle"), { is: "done" }, at(15));
+        expect(await ledger.reopen(id("a"), at(16))).toMatchObject([{ kind: "deliver", status: "open" }]);
+        expect(await kinds(ledger, "a")).toEqual(["split done", "extract done", "deliver open"]);
+        await ledger.save(await taskOf(ledger, "a", "deliver"), deliverDone("a"), at(17));
+        expect(await kinds(ledger, "a")).toEqual(["split done", "extract done", "deliver done", "settle open"]);
+      }),
+    );
+
+    test(
+      "a purchase of which nobody knows what came stays on its bill, and is the run that gets to be known",
+      withLedger(async (ledger) => {
+        await receive(ledger, "a", 11);
+        await ledger.save(await taskOf(ledger, "a", "split"), splitDone("a"), at(12));
+        const buying = { rowId: "row", place: true, begun: true };
+        await ledger.save(await taskOf(ledger, "a", "extract"), { is: "later", at: at(13), memo: buying, quiet: true }, at(13));
+        const inHand = await taskOf(ledger, "a", "extract");
+        await ledger.ignore(id("a"), "not ours", at(14));
+        expect(await ledger.runs(id("a"))).toMatchObject([{ document: `${id("a")}.1`, service: "cloudsquid", runId: null }]);
+        expect(await ledger.bought("cloudsquid", at(0))).toMatchObject({ runs: 1 });
+        const run = { document: `${id("a")}.1`, service: "cloudsquid", mailbox: "invoices", runId: "run", credits: 1, possiblyTwice: 0 };
+        await ledger.save(inHand, { ...extractDone("a"), run }, at(15));
+        expect(await ledger.runs(id("a"))).toEqual([run]);
+      }),
+    );
+
+    test(
+      "is not delivered once more, nor said to be, before it is taken back",
+      withLedger(async (ledger) => {
+        await receive(ledger, "a", 11);
+        await ledger.save(await taskOf(ledger, "a", "split"), splitDone("a"), at(12));
+        await ledger.save(await taskOf(ledger, "a", "extract"), extractDone("a"), at(13));
+        await ledger.ignore(id("a"), "not ours", at(14));
+        expect(await ledger.replay(id("a"), null, at(15))).toEqual([]);
+        await ledger.reopen(id("a"), at(16));
+        expect((await taskOf(ledger, "a", "deliver")).status).toBe("open");
       }),
     );
 
@@ -204,6 +245,8 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
           [`${id("a")}.1.files`, "done"],
           [`${id("a")}.2.files`, "open"],
         ]);
+        await ledger.save(await taskOf(ledger, "a", "deliver", `${id("a")}.2.files`), { is: "done" }, at(23));
+        expect((await ledger.replay(id("a"), null, at(24))).map(({ subject }) => subject)).toEqual([`${id("a")}.2.files~2`]);
         expect(await ledger.result(`${id("a")}.1`)).toMatchObject({ service: "cloudsquid" });
         expect(await ledger.receipts(id("a"))).toHaveLength(1);
         expect(await whats(ledger, "a")).toContain("reextract");
@@ -218,13 +261,89 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
         await ledger.save(await taskOf(ledger, "a", "extract"), { is: "failed", fault: refused }, at(13));
         await ledger.reextract(id("a"), null, at(20));
         await ledger.save(await taskOf(ledger, "a", "split"), anew("a", "cloudsquid"), at(21));
-        await ledger.save(await taskOf(ledger, "a", "extract"), answered("a"), at(22));
+        await ledger.save(await taskOf(ledger, "a", "extract", `${id("a")}.2`), answered("a"), at(22));
         const delivered: ReturnType<typeof deliverDone> = {
           is: "done",
           growth: { receipt: { key: `${id("a")}.2.files`, document: `${id("a")}.2`, sink: "files", receipt: {} } },
         };
         await ledger.save(await taskOf(ledger, "a", "deliver"), delivered, at(23));
-        expect(await kinds(ledger, "a")).toEqual(["split done", "extract done", "deliver done", "settle open"]);
+        expect(await kinds(ledger, "a")).toEqual(["split done", "extract replaced", "extract done", "deliver done", "settle open"]);
+        expect((await ledger.summary(id("a")))?.standing).toBe("working");
+        expect(await ledger.reopen(id("a"), at(24))).toEqual([]);
+      }),
+    );
+
+    test(
+      "uses no key twice, and forgets nothing that was given to a service",
+      withLedger(async (ledger) => {
+        const message = id("a");
+        const erp = [{ name: "erp", per: "message" as const, failures: false }];
+        const splitAs = (positions: readonly number[]): ReturnType<typeof splitDone> => {
+          const of = { message, service: "cloudsquid", whole: false, parts: ["2"] };
+          const documents = positions.map((position) => ({ ...of, id: `${message}.${position}`, position }));
+          const tasks = documents.map(({ id: subject }) => ({ kind: "extract" as const, subject }));
+          return { is: "done", growth: { split: { facts, parts, faults: [], route: { ...route, sinks: erp } }, documents, tasks } };
+        };
+        const read = async (position: number, seconds: number) => {
+          const found = { service: "cloudsquid", runId: `run ${position}`, data: {}, credits: 1, reasoning: null, review: null, raw: {} };
+          const task = await taskOf(ledger, "a", "extract", `${message}.${position}`);
+          await ledger.save(task, { is: "done", growth: { result: { document: `${message}.${position}`, ...found } } }, at(seconds));
+        };
+        const fail = async (kind: "extract" | "deliver", subject: string, seconds: number) =>
+          ledger.save(await taskOf(ledger, "a", kind, subject), { is: "failed", fault: refused, memo: { files: ["file_1"] } }, at(seconds));
+        const deliveries = async () =>
+          (await ledger.tasks(message)).flatMap(({ kind, subject, status }) =>
+            kind === "deliver" ? `${subject.slice(65)} ${status}` : [],
+          );
+
+        await receive(ledger, "a", 11);
+        await ledger.save(await taskOf(ledger, "a", "split"), splitAs([1, 2]), at(12));
+        await read(1, 13);
+        await fail("extract", `${message}.2`, 13);
+        // Whether the receiver took it nobody knows.
+        await ledger.save(await taskOf(ledger, "a", "deliver"), { is: "failed", fault: temporary }, at(14));
+        await ledger.reopen(message, at(15));
+        await read(2, 16);
+        await ledger.save(await taskOf(ledger, "a", "deliver", `${message}.erp`), { is: "failed", fault: temporary }, at(17));
+        await ledger.save(await taskOf(ledger, "a", "deliver", `${message}.erp~2`), { is: "done" }, at(18));
+        await ledger.reextract(message, null, at(20));
+        await ledger.save(await taskOf(ledger, "a", "split"), splitAs([3]), at(21));
+        await fail("extract", `${message}.3`, 22);
+        expect(await deliveries()).toEqual(["erp replaced", "erp~2 done"]);
+        await ledger.reextract(message, null, at(30));
+        await ledger.save(await taskOf(ledger, "a", "split"), splitAs([4]), at(31));
+        await read(4, 32);
+        expect(await deliveries()).toEqual(["erp replaced", "erp~2 done", "erp~3 open"]);
+        expect(await taskOf(ledger, "a", "extract", `${message}.3`)).toMatchObject({ status: "replaced", memo: { files: ["file_1"] } });
+      }),
+    );
+
+    test(
+      "what had its time before is not taken for lost",
+      withLedger(async (ledger, directory) => {
+        await work(ledger, "a", 11);
+        await ledger.save(await taskOf(ledger, "a", "settle"), { is: "done" }, at(12));
+        expect((await ledger.prune("results", [id("a")], at(13), at(13))).messages).toEqual([id("a")]);
+        await ledger.reextract(id("a"), "extend", at(20));
+        await ledger.save(await taskOf(ledger, "a", "split"), anew("a", "extend"), at(21));
+        await ledger.save(await taskOf(ledger, "a", "extract", `${id("a")}.2`), answered("a"), at(22));
+        const ledgerFile = inspect(join(directory, LEDGER_FILE));
+        const found = [...ledgerFile.findings(true)].filter(({ code }) => code === "verify.result");
+        ledgerFile.close();
+        expect(found).toEqual([]);
+      }),
+    );
+
+    test(
+      "is not undone by a splitting that was in hand when it was given up",
+      withLedger(async (ledger) => {
+        await receive(ledger, "a", 11);
+        const inHand = await taskOf(ledger, "a", "split");
+        await ledger.ignore(id("a"), "wrong service", at(12));
+        await ledger.reextract(id("a"), "extend", at(13));
+        await ledger.save(inHand, splitDone("a"), at(14));
+        expect(await taskOf(ledger, "a", "split")).toMatchObject({ status: "open", memo: { service: "extend", from: 1 } });
+        expect(await kinds(ledger, "a")).toEqual(["split open"]);
       }),
     );
   });

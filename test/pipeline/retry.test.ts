@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { Fault, permanent } from "../../src/base/errors.ts";
+import { advance } from "../../src/pipeline/pipeline.ts";
 import { retry } from "../../src/pipeline/retry.ts";
 import type { Sink } from "../../src/sink/sink.ts";
 import type { Task } from "../../src/store/record.ts";
@@ -9,7 +10,7 @@ import { testClock } from "../extractor/documents.ts";
 import { startReceiver } from "../servers/receiver.ts";
 import { sinkAt } from "../sink/http-side.ts";
 import { temporaryDirectory } from "../store/disk.ts";
-import { arrive, drain, patientExtractor, sinkOf, sourceOf, worksIn } from "./works.ts";
+import { arrive, drain, extractorOf, openTask, patientExtractor, sinkOf, sourceOf, worksIn } from "./works.ts";
 
 const now = new Date("2026-03-02T10:00:00.000Z");
 const rule = { firstMs: 10_000, longestMs: 600_000, giveUpAfterMs: 3_600_000 };
@@ -40,6 +41,48 @@ const pauseOf = (attempts: number, random: number, fault: Fault = busy) => {
   if (outcome.is !== "retry") throw new Error(`it is ${outcome.is}`);
   return outcome.at.getTime() - now.getTime();
 };
+
+describe("a clock that leaps", () => {
+  const stage = async () => {
+    const { extractor } = extractorOf(() => {
+      throw busy;
+    });
+    const { works, clock } = await worksIn(await temporaryDirectory(), { extractor, sinks: [], source: sourceOf("invoices").source });
+    onTestFinished(() => works.ledger.close());
+    const beat = () => works.ledger.beat({ at: clock.now().toISOString(), alive: true, pid: 1, mailboxes: [] });
+    const never = new AbortController().signal;
+    await beat();
+    await arrive(works, "01-single-pdf");
+    await advance(await openTask(works, "split"), works, never);
+    await advance(await openTask(works, "extract"), works, never);
+    return { works, clock, beat, never };
+  };
+  const month = 30 * 86_400_000;
+
+  test("gives up nothing before the pulse that tells of it", async () => {
+    const { works, clock, beat, never } = await stage();
+    clock.pass(month);
+    expect(await advance(await openTask(works, "extract"), works, never)).toMatchObject({ what: "extract.retry" });
+    await beat();
+    clock.pass(rule.giveUpAfterMs - 120_000);
+    await beat();
+    expect(await advance(await openTask(works, "extract"), works, never)).toMatchObject({ what: "extract.retry" });
+  });
+
+  test("gives up nothing that was in hand, and what goes on failing in its time", async () => {
+    const { works, clock, beat, never } = await stage();
+    const inHand = await openTask(works, "extract");
+    clock.pass(month);
+    await beat();
+    expect(await advance(inHand, works, never)).toMatchObject({ what: "extract.retry" });
+    expect(await advance(await openTask(works, "extract"), works, never)).toMatchObject({ what: "extract.retry" });
+    for (let passed = 0; passed <= rule.giveUpAfterMs; passed += 50_000) {
+      clock.pass(50_000);
+      await beat();
+    }
+    expect(await advance(await openTask(works, "extract"), works, never)).toMatchObject({ what: "extract.failed" });
+  });
+});
 
 describe("a temporary fault", () => {
   test("is tried again after a pause that doubles up to the longest", () => {

@@ -70,6 +70,14 @@ describe("deliveries", () => {
     expect(follow(grown(mended, route, "done"), route)).toEqual([]);
   });
 
+  test("of a mail that was read anew, also that it failed again, though something was told before", () => {
+    const route = routeTo({ name: "reply", per: "message", failures: true });
+    const before = grown([split, extract("done")], route, "done");
+    const anew = before.map((task) => (task.kind === "split" ? { ...task, memo: { service: null, from: 2 } } : task));
+    expect(keysOf(follow([...anew, extract("failed", 2)], route))).toEqual(["deliver M.reply~2"]);
+    expect(keysOf(follow([...anew, extract("done", 2)], route))).toEqual(["deliver M.reply~2"]);
+  });
+
   test("a delivery of an older version, which does not know what had been read, is not repeated", () => {
     const told = known("deliver", "done", `${doc(1)}.files`);
     expect(keysOf(follow([split, extract("done"), told], routeTo({})))).toEqual(["settle 1"]);

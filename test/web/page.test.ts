@@ -1,4 +1,5 @@
 /** The status page without a browser: what it shows of hostile mails, whom it lets in, what its buttons do, and how it serves files. */
+import { readFile, writeFile } from "node:fs/promises";
 import { request } from "node:http";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { permanent, recordOf } from "../../src/base/errors.ts";
@@ -39,6 +40,21 @@ describe("what a mail says", () => {
     expect(text).not.toContain("x".repeat(300));
   });
 
+  test("is shown as far as a person reads it, however long its sender made it", async () => {
+    const house = await premises();
+    const long = "x".repeat(200_000);
+    const id = await house.take(written(long, long, long, [{ type: "text/plain", name: `${long}.txt`, bytes: "a" }]));
+    for (const path of ["/", "/mails", `/mail/${id}`]) expect((await house.ask(path)).bytes.length, path).toBeLessThan(20_000);
+  });
+
+  test("that needs a person is counted and led to beyond what is shown", async () => {
+    const house = await premises();
+    for (let n = 0; n < 21; n += 1) await house.take(written(`Angebote ${n}`, "a", "a", []));
+    const { text } = await house.ask("/");
+    expect(text).toContain("<title>20 and more to look at");
+    expect(text).toContain('<a href="/mails?state=failed">all that are failed</a>');
+  });
+
   test("of what was just done only known codes are told", async () => {
     const { ask } = await premises();
     expect((await ask("/?said=retry")).text).toContain("It is being tried again.");
@@ -64,6 +80,23 @@ describe("every page", () => {
       expect(header(answer, "cache-control"), path).toBe("no-store");
       expect(answer.text, path).not.toMatch(/ style="| on[a-z]+="|https?:\/\/(?!127\.0\.0\.1)/);
     }
+  });
+
+  test("never gives damaged bytes as a whole file", async () => {
+    const house = await premises();
+    const id = await house.take("01-single-pdf");
+    const file = house.works.spool.path("raw", id);
+    const bytes = await readFile(file);
+    bytes[0] = (bytes[0] ?? 0) ^ 1;
+    await writeFile(file, bytes);
+    const parts = await house.works.ledger.parts(id);
+    for (const { sha256 } of parts) {
+      const part = await readFile(house.works.spool.path("parts", sha256));
+      part[0] = (part[0] ?? 0) ^ 1;
+      await writeFile(house.works.spool.path("parts", sha256), part);
+    }
+    for (const path of ["raw", ...parts.map((one) => `part/${one.id}`)])
+      await expect(house.ask(`/mail/${id}/${path}`), path).rejects.toThrow();
   });
 
   test("answers HEAD with the same head and nothing more (RFC 9110, 9.3.2)", async () => {
@@ -222,6 +255,9 @@ describe("with a token", () => {
     "javascript:alert(1)",
     "",
     "/login?to=/login",
+    "/.//evil.example/",
+    "/a/..//evil.example/",
+    "/%2e//evil.example/",
   ])("%j is no way to go on", async (to) => {
     const house = await premises({ token: TOKEN });
     expect(header(await login(house, TOKEN, {}, to), "location")).toBe("/");
@@ -234,7 +270,20 @@ describe("with a token", () => {
     expect((await ask("/webhooks/extend")).status).toBe(405);
   });
 
-  test("a wrong one is refused, and for a second everyone is: then the right one opens", async () => {
+  test("who goes on trying wrong ones keeps nobody at another address out", async () => {
+    const house = await premises({ token: TOKEN });
+    expect((await login(house, "wrong")).status).toBe(403);
+    const elsewhere = { host: "127.0.0.1", port: house.port, localAddress: "127.0.0.2", path: "/login", method: "POST" };
+    const headers = { origin: house.url, "content-type": "application/x-www-form-urlencoded" };
+    const status = await new Promise((resolve, reject) => {
+      const asked = request({ ...elsewhere, headers }, (answer) => resolve(answer.resume().statusCode));
+      asked.on("error", reject);
+      asked.end(`token=${TOKEN}`);
+    });
+    expect([status, (await login(house, TOKEN)).status]).toEqual([303, 429]);
+  });
+
+  test("a wrong one is refused, and for a second everyone at its address is: then the right one opens", async () => {
     const house = await premises({ token: TOKEN });
     expect((await login(house, "wrong")).status).toBe(403);
     expect((await login(house, TOKEN)).status).toBe(429);

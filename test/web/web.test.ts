@@ -227,6 +227,27 @@ describe("connections", () => {
     expect((await fetch(`${url}/echo/`, { method: "POST", body: "" })).status).toBe(200);
   });
 
+  test("of who does not read are cut off", async () => {
+    const left = Promise.withResolvers<void>();
+    const long: Route = {
+      method: "GET",
+      path: "/long",
+      answer: async ({ gone }) => {
+        gone.addEventListener("abort", () => left.resolve());
+        return { status: 200, text: "x".repeat(32 * MB), type: "text/plain" };
+      },
+    };
+    const { web } = await stage({ routes: [long], requestMs: 200 });
+    raw(web.port, "GET /long HTTP/1.1\r\nHost: x\r\n\r\n").socket.pause();
+    await left.promise;
+  });
+
+  test("are for a hundred requests, and who asks for more at once is cut off", async () => {
+    const { web } = await stage();
+    const { closed } = raw(web.port, "POST /shut/ HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".repeat(1_000));
+    expect(((await closed).match(/HTTP\/1\.1 401 /g) ?? []).length).toBeLessThanOrEqual(100);
+  });
+
   test("beyond 32 at once are not taken; there is room again when one ends", async () => {
     const { web } = await stage({ requestMs: 60_000 });
     const held = Array.from({ length: 32 }, () => raw(web.port, "POST /echo/ HTTP/1.1\r\n"));

@@ -1,7 +1,7 @@
 /** What a person has done again: failed and held tasks opened, results told once more. */
 import type { Transaction } from "kysely";
-import { deliveryKey, deliveryNameOf, type Task } from "../record.ts";
-import { addEvent, addTasks } from "./grow.ts";
+import { deliveryKey, deliveryNameOf, isGivenUp, positionOf, reextractionOf, type Task } from "../record.ts";
+import { addEvent, addTasks, close } from "./grow.ts";
 import { type Tables, taskOf } from "./tables.ts";
 
 /** Opens failed or held tasks again, of one message those too that were given up; what was held is not held a second time. */
@@ -23,9 +23,30 @@ export async function putBack(
       .execute()
   ).map(taskOf);
   for (const task of tasks) await reopen(trx, task, from === "held", now.toISOString());
-  const takenBack = new Set(tasks.flatMap(({ status, message }) => (status === "ignored" ? [message] : [])));
-  for (const id of takenBack) await trx.updateTable("message").set({ ignored: null }).where("id", "=", id).execute();
-  return tasks;
+  const resumed = from === "failed" && message !== null ? await takeBack(trx, message, now.toISOString()) : [];
+  return [...tasks, ...resumed];
+}
+
+/** What was in hand when a person gave its message up may have been done since: what follows from it comes now. */
+async function takeBack(trx: Transaction<Tables>, message: string, at: string): Promise<readonly Task[]> {
+  const rows = await trx
+    .updateTable("message")
+    .set({ ignored: null })
+    .where((e) => e(e.fn("substr", ["id", e.lit(1), e.val(message.length)]), "=", message))
+    .where("ignored", "is not", null)
+    .returning("id")
+    .execute();
+  const resumed: Task[] = [];
+  for (const { id } of rows) {
+    const tasks = trx.selectFrom("task").selectAll().where("message", "=", id).orderBy("id");
+    const known = new Set((await tasks.execute()).map(taskOf).map((task) => task.id));
+    await close(trx, id, at);
+    const added = (await tasks.execute()).map(taskOf).filter((task) => !known.has(task.id) && task.kind !== "settle");
+    // The verdict may change, as above.
+    if (added.length > 0) await trx.deleteFrom("task").where("message", "=", id).where("kind", "=", "settle").execute();
+    resumed.push(...added);
+  }
+  return resumed;
 }
 
 async function reopen(trx: Transaction<Tables>, task: Task, wasHeld: boolean, at: string): Promise<void> {
@@ -53,7 +74,7 @@ async function reopen(trx: Transaction<Tables>, task: Task, wasHeld: boolean, at
 
 /**
  * What was delivered is delivered once more, under the next key. What could not be is tried again under its own, and what is on its way
- * is left alone: nobody was told of it yet.
+ * is left alone: nobody was told of it yet. So is what a person gave up, and what a mail said before it was read anew.
  */
 export async function replay(trx: Transaction<Tables>, message: string, sink: string | null, now: Date): Promise<readonly Task[]> {
   const at = now.toISOString();
@@ -69,6 +90,7 @@ export async function replay(trx: Transaction<Tables>, message: string, sink: st
   const subjects: string[] = [];
   for (const task of last.values()) {
     const name = deliveryNameOf(task.subject);
+    if (isGivenUp(task.status) || (await isOfAnEarlierReading(trx, task.message, name.of))) continue;
     const again = task.status === "done" ? deliveryKey({ ...name, time: name.time + 1 }) : task.subject;
     subjects.push(again);
     if (task.status === "failed") await reopen(trx, task, false, at);
@@ -86,4 +108,10 @@ export async function replay(trx: Transaction<Tables>, message: string, sink: st
     .orderBy("id")
     .execute();
   return told.map(taskOf);
+}
+
+async function isOfAnEarlierReading(trx: Transaction<Tables>, message: string, of: string): Promise<boolean> {
+  const split = await trx.selectFrom("task").selectAll().where("kind", "=", "split").where("subject", "=", message).executeTakeFirst();
+  const from = reextractionOf(split === undefined ? null : taskOf(split).memo)?.from ?? 1;
+  return positionOf(of) > 0 && positionOf(of) < from;
 }

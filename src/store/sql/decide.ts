@@ -1,13 +1,15 @@
 /** What a person decides about a mail: it is given up, or read anew. */
 import type { Kysely, Transaction } from "kysely";
-import { reextractionMemo, type TaskStatus } from "../record.ts";
+import { owedFor } from "../owed.ts";
+import { reextractionMemo, type Task, type TaskStatus } from "../record.ts";
 import type { Search } from "../search.ts";
 import { addEvent, close } from "./grow.ts";
+import { recordRun } from "./money.ts";
 import { arrivalOf, type Tables, taskOf } from "./tables.ts";
 
 export type Deciding = Pick<Search, "ignore" | "ignoreArrival" | "reextract">;
 
-const OVER: readonly TaskStatus[] = ["done", "ignored"];
+const OVER: readonly TaskStatus[] = ["done", "ignored", "replaced"];
 
 export function decidingOn(db: Kysely<Tables>): Deciding {
   const atomically = <T>(work: (trx: Transaction<Tables>) => Promise<T>): Promise<T> => db.transaction().execute(work);
@@ -29,6 +31,7 @@ export function decidingOn(db: Kysely<Tables>): Deciding {
             left.map(({ id }) => id),
           )
           .execute();
+        for (const task of left) await bill(trx, task, at);
         await trx.updateTable("message").set({ ignored: why }).where("id", "=", message).execute();
         // The verdict may change. Where only the telling was left, nothing more is told.
         if (left.some(({ kind }) => kind !== "settle")) await forgetTold(trx, message);
@@ -64,9 +67,12 @@ export function decidingOn(db: Kysely<Tables>): Deciding {
           .select((e) => e.fn.max<number | null>("position").as("last"))
           .where("message", "=", message)
           .executeTakeFirstOrThrow();
-        // What came of the documents so far stays on record; what was still to be done for them is not.
-        const givenUp = tasks.filter(({ kind, status }) => (kind === "extract" || kind === "deliver") && status !== "done");
-        for (const { id } of givenUp) await trx.deleteFrom("task").where("id", "=", id).execute();
+        // Not forgotten: their keys were used, and their memos say what the services were given.
+        const givenUp = tasks.filter(
+          ({ kind, status }) => (kind === "extract" || kind === "deliver") && status !== "done" && status !== "replaced",
+        );
+        for (const { id } of givenUp)
+          await trx.updateTable("task").set({ status: "replaced", updated_at: at }).where("id", "=", id).execute();
         await forgetTold(trx, message);
         const memo = reextractionMemo({ service, from: (last ?? 0) + 1 });
         const open = { status: "open", attempts: 0, failing_since: null, fault: null, due_at: at, updated_at: at, released: 1 };
@@ -87,4 +93,14 @@ export function decidingOn(db: Kysely<Tables>): Deciding {
 
 async function forgetTold(trx: Transaction<Tables>, message: string): Promise<void> {
   await trx.deleteFrom("task").where("message", "=", message).where("kind", "=", "settle").execute();
+}
+
+/** Nobody asks any more what became of a purchase whose answer was lost, or is on its way: it may have been made, so it counts. */
+async function bill(trx: Transaction<Tables>, { kind, status, subject, message, memo }: Task, at: string): Promise<void> {
+  const owed = kind === "extract" && status === "open" ? owedFor(memo) : null;
+  if (owed === null) return;
+  const document = await trx.selectFrom("document").select("service").where("id", "=", subject).executeTakeFirst();
+  const arrival = await trx.selectFrom("arrival").select("mailbox").where("message", "=", message).orderBy("id").executeTakeFirst();
+  if (document === undefined) return;
+  await recordRun(trx, { document: subject, service: document.service, mailbox: arrival?.mailbox ?? "", ...owed }, at);
 }

@@ -18,7 +18,11 @@ export async function leap(trx: Transaction<Tables>, at: string): Promise<void> 
     sql`coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', ${sql.ref(column)}, ${`${leaptMs / 1_000} seconds`}), ${sql.ref(column)})`;
   await trx
     .updateTable("task")
-    .set({ failing_since: moved("failing_since"), ...(leaptMs < 0 ? { due_at: moved("due_at"), updated_at: moved("updated_at") } : {}) })
+    // What began to fail after the leap does so since then.
+    .set({
+      failing_since: sql<string>`min(${moved("failing_since")}, ${at})`,
+      ...(leaptMs < 0 ? { due_at: moved("due_at"), updated_at: moved("updated_at") } : {}),
+    })
     .where("status", "=", "open")
     .execute();
 }

@@ -89,7 +89,7 @@ export function readsOn(db: Kysely<Tables>): Reads {
                   e.case().when(isDue).then(e.ref("due_at")).end().as("due"),
                 ];
               })
-              .where("status", "not in", ["done", "ignored"]),
+              .where("status", "not in", ["done", "ignored", "replaced"]),
         )
         .selectFrom("one")
         .select((e) => {
@@ -188,7 +188,7 @@ export function readsOn(db: Kysely<Tables>): Reads {
                   .selectFrom("task")
                   .select("task.id")
                   .whereRef("task.message", "=", "message.id")
-                  .where("status", "not in", ["done", "ignored"])
+                  .where("status", "not in", ["done", "ignored", "replaced"])
                   .where((t) => t.or([t("status", "!=", "open"), t("fault", "is not", null)])),
               ),
             ]),

@@ -214,7 +214,7 @@ function keepNumbering(damaged: Database.Database, into: Database.Database): voi
 
 const SHA256 = /^[0-9a-f]{64}$/;
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/;
-const STATUSES = ["open", "done", "failed", "held", "ignored"];
+const STATUSES = ["open", "done", "failed", "held", "ignored", "replaced"];
 
 const isText = (value: unknown): value is string => typeof value === "string" && value !== "";
 const isTextOrNull = (value: unknown) => value === null || value === undefined || typeof value === "string";

@@ -33,6 +33,27 @@ function standing(e: ExpressionBuilder<Tables, "message">) {
     .end();
 }
 
+/** The standing of a message is that of its heaviest task: the order of `standingOf`. */
+const WEIGHTS: Readonly<Record<Standing, number>> = { held: 6, retrying: 5, waiting: 4, working: 3, failed: 2, ignored: 1, done: 0 };
+
+function weight(e: ExpressionBuilder<Tables, "task">) {
+  const open = e("status", "=", "open");
+  return e
+    .case()
+    .when("status", "=", "held")
+    .then(WEIGHTS.held)
+    .when(e.and([open, e("attempts", ">", 0)]))
+    .then(WEIGHTS.retrying)
+    .when(e.and([open, e("fault", "is not", null)]))
+    .then(WEIGHTS.waiting)
+    .when(open)
+    .then(WEIGHTS.working)
+    .when("status", "=", "failed")
+    .then(WEIGHTS.failed)
+    .else(WEIGHTS.ignored)
+    .end();
+}
+
 /** Messages with a task that is not done: few of many, and found by an index of their own (`task_left`), which no parameter may stand in the way of. */
 export function isLeft(e: ExpressionBuilder<Tables, "message">, ...statuses: readonly TaskStatus[]) {
   const left = e.selectFrom("task").select("task.message").where("status", "!=", sql.lit("done"));
@@ -48,13 +69,25 @@ const STATUS: Readonly<Record<Exclude<Standing, "done">, TaskStatus>> = {
   ignored: "ignored",
 };
 
+/** The SQL function `fold`: SQLite's own `lower` leaves the letters that ASCII does not have as they are. */
+export function fold(text: unknown): string | null {
+  return typeof text === "string" ? text.normalize("NFC").toLowerCase() : null;
+}
+
 /** Of a row that is no JSON nothing is found, and the others are. */
 function fact(path: string) {
   return sql<string | null>`CASE WHEN json_valid(message.facts) THEN json_extract(message.facts, ${path}) END`;
 }
 
 function holds(path: string, text: string) {
-  return sql<boolean>`instr(lower(${fact(path)}), lower(${text})) > 0`;
+  return sql<boolean>`instr(fold(${fact(path)}), ${fold(text)}) > 0`;
+}
+
+/** In a name or an address, not in the JSON around them; only looked for there in what could have it. */
+function isFrom(text: string) {
+  const senders = sql`json_each(CASE WHEN json_valid(message.facts) THEN message.facts ELSE '{}' END, '$.from') AS sender`;
+  const has = (path: string) => sql`instr(fold(json_extract(sender.value, ${path})), ${fold(text)}) > 0`;
+  return sql<boolean>`EXISTS (SELECT 1 FROM ${senders} WHERE sender.type = 'object' AND (${has("$.name")} OR ${has("$.address")}))`;
 }
 
 export function searchOn(db: Kysely<Tables>): Seeking {
@@ -96,7 +129,7 @@ export function searchOn(db: Kysely<Tables>): Seeking {
         .$if(state !== null && state !== "done", (query) => query.where((e) => isLeft(e, STATUS[state as Exclude<Standing, "done">])))
         .$if(state !== null, (query) => query.where((e) => e(standing(e), "=", state ?? "done")))
         .$if(since !== null, (query) => query.where("received_at", ">=", since?.toISOString() ?? ""))
-        .$if(from !== null, (query) => query.where(holds("$.from", from ?? "")))
+        .$if(from !== null, (query) => query.where(isFrom(from ?? "")))
         .$if(subject !== null, (query) => query.where(holds("$.subject", subject ?? "")))
         .$if(mailbox !== null, (query) => query.where(seenIn))
         .$if(before !== null, (query) =>
@@ -115,14 +148,28 @@ export function searchOn(db: Kysely<Tables>): Seeking {
     },
 
     tally: async (since) => {
+      const came = db.selectFrom("message").select((e) => e.fn.countAll<number>().as("n"));
+      const all = Number((await came.where("received_at", ">=", since.toISOString()).executeTakeFirstOrThrow()).n);
+      // What is not done is few of many, and found by `task_left`; each task is looked at once.
       const rows = await db
-        .selectFrom("message")
-        .select((e) => [standing(e).as("standing"), e.fn.countAll<number>().as("n")])
-        .where("received_at", ">=", since.toISOString())
-        .groupBy("standing")
+        .with("one", (cte) =>
+          cte
+            .selectFrom("task")
+            .select((e) => ["message", e.fn.max(weight(e)).as("weight")])
+            .where("status", "!=", sql.lit("done"))
+            .where((e) => {
+              const message = e.selectFrom("message").select("message.id").whereRef("message.id", "=", "task.message");
+              return e.exists(message.where("received_at", ">=", since.toISOString()));
+            })
+            .groupBy("message"),
+        )
+        .selectFrom("one")
+        .select((e) => ["weight", e.fn.countAll<number>().as("n")])
+        .groupBy("weight")
         .execute();
-      const count = (one: Standing) => Number(rows.find((row) => row.standing === one)?.n ?? 0);
-      return Object.fromEntries(STANDINGS.map((one) => [one, count(one)])) as Record<Standing, number>;
+      const count = (one: Standing) => Number(rows.find(({ weight }) => weight === WEIGHTS[one])?.n ?? 0);
+      const left = rows.reduce((sum, { n }) => sum + Number(n), 0);
+      return Object.fromEntries(STANDINGS.map((one) => [one, one === "done" ? all - left : count(one)])) as Record<Standing, number>;
     },
 
     lastEvents: async (limit) => (await db.selectFrom("event").selectAll().orderBy("id", "desc").limit(limit).execute()).map(eventRecordOf),

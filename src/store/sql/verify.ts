@@ -45,6 +45,10 @@ const TABLES = [
   "pulse",
 ];
 
+/** What had come of it may have had its time before the mail was read anew. */
+const BEFORE_READ_ANEW = `EXISTS (SELECT 1 FROM task AS split JOIN document ON document.id = one.subject
+  WHERE split.kind = 'split' AND split.subject = one.message AND json_valid(split.memo) AND document.position < json_extract(split.memo, '$.from'))`;
+
 type Check = {
   readonly table: string;
   readonly wrong: string;
@@ -65,7 +69,8 @@ const CHECKS: readonly Check[] = [
   },
   {
     table: "task",
-    wrong: "one.kind NOT IN ('split', 'extract', 'deliver', 'settle') OR one.status NOT IN ('open', 'done', 'failed', 'held', 'ignored')",
+    wrong:
+      "one.kind NOT IN ('split', 'extract', 'deliver', 'settle') OR one.status NOT IN ('open', 'done', 'failed', 'held', 'ignored', 'replaced')",
     code: "verify.task",
     says: (id) => `task ${id} is of a kind or in a state that is not known`,
     advice: RECOVER,
@@ -80,7 +85,8 @@ const CHECKS: readonly Check[] = [
   {
     table: "task",
     wrong: `one.kind = 'extract' AND one.status = 'done' AND NOT EXISTS (SELECT 1 FROM result WHERE result.document = one.subject)
-      AND EXISTS (SELECT 1 FROM message WHERE message.id = one.message AND message.results_gone_at IS NULL)`,
+      AND EXISTS (SELECT 1 FROM message WHERE message.id = one.message AND message.results_gone_at IS NULL)
+      AND NOT (${BEFORE_READ_ANEW})`,
     code: "verify.result",
     says: (id) => `task ${id} has read a document, and its result is not there and was never removed`,
     advice: RECOVER,

@@ -6,7 +6,7 @@ import { putBack, replay } from "./again.ts";
 import { addEvent, close, grow } from "./grow.ts";
 import { leap } from "./leap.ts";
 import { pause, recordRun } from "./money.ts";
-import type { Tables } from "./tables.ts";
+import { type Tables, taskOf } from "./tables.ts";
 
 export type Writes = Pick<Ledger, "save" | "reopen" | "release" | "replay" | "adopt" | "beat" | "tryWrite">;
 
@@ -61,14 +61,23 @@ export function writesOn(db: Kysely<Tables>): Writes {
 }
 
 async function save(trx: Transaction<Tables>, task: Task, outcome: Outcome, now: Date): Promise<Event> {
+  if (await isToBeReadAnew(trx, task)) {
+    const event = eventOf(task, { is: "later", at: now, memo: null, note: "what was found is dropped: it is to be read anew" }, now);
+    await addEvent(trx, event);
+    return event;
+  }
   const next = after(task, outcome, now);
   await trx
     .updateTable("task")
     .set({
       // What a person has given up meanwhile stays given up, unless there was nothing left to do.
-      status: sql<string>`CASE WHEN status = 'ignored' AND ${next.status} != 'done' THEN status ELSE ${next.status} END`,
+      status: sql<string>`CASE WHEN status IN ('ignored', 'replaced') AND ${next.status} != 'done' THEN status ELSE ${next.status} END`,
       attempts: next.attempts,
-      failing_since: next.failingSince,
+      // Moved while it was in hand: with a clock that leapt (`leap`).
+      failing_since:
+        next.failingSince === null || next.failingSince !== task.failingSince
+          ? next.failingSince
+          : sql<string>`coalesce(failing_since, ${next.failingSince})`,
       // Under way and moved while it was in hand: a webhook (`hear`) told of something the question came too early for.
       due_at: sql<string>`CASE WHEN run_id IS NULL OR due_at = ${task.dueAt} THEN ${next.dueAt} ELSE min(due_at, ${next.dueAt}) END`,
       // What cannot be read is kept as it is.
@@ -88,4 +97,11 @@ async function save(trx: Transaction<Tables>, task: Task, outcome: Outcome, now:
   // Nothing follows from a task that stays as it is, as most do at a poll.
   if (next.status !== task.status) await close(trx, task.message, next.updatedAt);
   return event;
+}
+
+/** Given up and put back for another reading while it was in hand: that one is still to come. */
+async function isToBeReadAnew(trx: Transaction<Tables>, { id, kind, memo, fault }: Task): Promise<boolean> {
+  if (kind !== "split" || fault?.code === UNREADABLE) return false;
+  const row = await trx.selectFrom("task").selectAll().where("id", "=", id).executeTakeFirst();
+  return row !== undefined && JSON.stringify(taskOf(row).memo) !== JSON.stringify(memo);
 }

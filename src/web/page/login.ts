@@ -4,7 +4,7 @@ import type { View } from "./layout.ts";
 
 const TROUBLES = {
   wrong: "That is not the token of web.token in the configuration.",
-  slow: "Somebody has just tried a wrong token. Wait a second, and try again.",
+  slow: "A wrong token has just been tried from here. Wait a second, and try again.",
 } as const;
 
 /** `to`: where its reader wanted to go. */
@@ -21,6 +21,8 @@ export function login(to: string, trouble: keyof typeof TROUBLES | null = null):
 
 /** A path of ours, whatever was asked for. */
 export function wayBack(to: string): string {
-  const url = /^\/(?![/\\])[\x21-\x7e]*$/.test(to) && to.length <= 2_000 ? URL.parse(to, "http://page") : null;
-  return url !== null && url.host === "page" && url.pathname !== "/login" ? url.pathname + url.search : "/";
+  const url = /^\/[\x21-\x7e]*$/.test(to) && to.length <= 2_000 ? URL.parse(to, "http://page") : null;
+  // `/.//host` is a path, and once it is resolved the name of a host.
+  const isOurs = url !== null && url.host === "page" && !url.pathname.startsWith("//") && url.pathname !== "/login";
+  return isOurs ? url.pathname + url.search : "/";
 }

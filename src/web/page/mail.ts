@@ -13,6 +13,8 @@ import { addresses, happened, many, moment, said, sentence, state, subjectOf, ti
 
 /** Longer than the life of any mail that went well. */
 const MOST_EVENTS = 500;
+/** Of one document. */
+const MOST_INVOICES = 50;
 
 /** Throws what `desk.show` throws. */
 export async function mail({ desk, sinks }: Means, id: string, wanted: string | null, reader: Reader, now: Date): Promise<View> {
@@ -52,7 +54,7 @@ function standing(life: Life, sinks: readonly string[], reader: Reader, now: Dat
   const told = new Set(life.deliveries.map(({ sink }) => sink));
   const choice = sinks.toSorted((a, b) => Number(told.has(b)) - Number(told.has(a)));
   const again =
-    life.documents.length === 0
+    life.documents.length === 0 || life.gone.results !== null
       ? null
       : form(
           `/mail/${id}/replay`,
@@ -60,24 +62,27 @@ function standing(life: Life, sinks: readonly string[], reader: Reader, now: Dat
           html`<label>Deliver again to <select name="sink"><option value="">everywhere it went</option>${choice.map((name) => html`<option>${name}</option>`)}</select></label><button>Deliver again</button>`,
         );
   return html`<section id="standing" data-live><h2>Where it stands</h2><p>${state(life.standing)}</p>${why}${rule}${odd}
-<div class="acts">${mending(life, about, reader)}${again}${link(`/mail/${id}/again`, "Read again…", about)}</div></section>`;
+<div class="acts">${mending(life, about, reader)}${again}${life.rawKept ? link(`/mail/${id}/again`, "Read again…", about) : null}</div></section>`;
 }
 
 function read({ documents }: Life): Html {
   if (documents.length === 0) return html`<p>Nothing was given to a service.</p>`;
   return html`${documents.map((document) => {
-    const { invoices, result, record } = document;
+    const { invoices, result, record, fault } = document;
     const heading = (text: string) => (documents.length > 1 || invoices.length > 1 ? html`<h3>${text}</h3>` : null);
-    if (result === null) return html`${heading(`Document ${record.position}`)}<p>${whyNot(document)}</p>`;
+    if (result === null || fault !== null) return html`${heading(`Document ${record.position}`)}<p>${whyNot(document)}</p>`;
     if (invoices.length === 0)
       return html`${heading(`Document ${record.position}`)}<p>The service answered, and there is no invoice in its answer.</p>`;
-    return invoices.map(
+    const shown = invoices.slice(0, MOST_INVOICES);
+    const left = invoices.length > shown.length ? html`<p>and ${invoices.length - shown.length} more</p>` : null;
+    return html`${shown.map(
       (one, index) => html`${heading(`Document ${record.position}, invoice ${index + 1} of ${invoices.length}`)}${fields(one)}`,
-    );
+    )}${left}`;
   })}`;
 }
 
-function whyNot({ task, record }: DocumentLife): Html {
+function whyNot({ task, record, fault }: DocumentLife): Html {
+  if (fault !== null) return said(fault);
   if (task === null || task.status === "open") return html`Nothing yet: ${record.service} has not answered.`;
   return task.fault === null ? html`Nothing was read.` : said(task.fault);
 }
@@ -95,6 +100,7 @@ function deliveries(life: Life): Html {
 }
 
 function standingOfTask({ status, attempts, fault }: Life["tasks"][number]) {
+  if (status === "replaced") return "ignored";
   if (status !== "open") return status;
   return attempts > 0 ? "retrying" : fault === null ? "working" : "waiting";
 }

@@ -21,14 +21,17 @@ export async function overview(means: Means, reader: Reader, now: Date): Promise
   // What a button has just changed must not be old.
   const found: Condition = looked.asked ? { ...looked, queues: await ledger.queues(now), paused: await ledger.paused() } : looked;
   const [held, failed, retrying, waiting] = await Promise.all(
-    (["held", "failed", "retrying", "waiting"] as const).map((one) => desk.list({ state: one, limit: SHOWN })),
+    // One more than is shown says whether there are more.
+    (["held", "failed", "retrying", "waiting"] as const).map((one) => desk.list({ state: one, limit: SHOWN + 1 })),
   );
   const [unread, today, tally] = [await desk.unread(), await desk.list({ since, limit: PAGE }), await ledger.tally(since)];
-  const later = [...(retrying ?? []), ...(waiting ?? [])];
-  const needing = [...(held ?? []), ...(failed ?? []), ...later.filter(({ troubles }) => troubles.some(isForPerson))];
+  const first = (rows: readonly Row[] | undefined) => rows?.slice(0, SHOWN) ?? [];
+  const beyond = (["held", "failed"] as const).filter((one) => ({ held, failed })[one]?.length === SHOWN + 1);
+  const later = [...first(retrying), ...first(waiting)];
+  const needing = [...first(held), ...first(failed), ...later.filter(({ troubles }) => troubles.some(isForPerson))];
   const main = html`<h1 class="hidden">Overview</h1>
 ${health(found)}
-${needs({ paused: found.paused, rows: needing, unread }, reader, now)}
+${needs({ paused: found.paused, rows: needing, beyond, unread }, reader, now)}
 ${waits(later, now)}
 <section id="today" data-live><h2>Came in today</h2>${counts(tally)}
 ${today.length === 0 ? html`<p>Nothing yet.</p>` : mailTable(today, "Newest first", now)}
@@ -38,7 +41,8 @@ ${mailboxes(found, now)}
 ${places("services", "Read by", "extract", means.services, found, reader)}
 ${places("sinks", "Delivered to", "deliver", means.sinks, found, reader)}
 ${spent(await ledger.spending(new Date(Math.floor(now.getTime() / DAY_MS) * DAY_MS)))}`;
-  return { title: needing.length + unread.length === 0 ? "Overview" : `${needing.length + unread.length} to look at`, main };
+  const count = needing.length + unread.length;
+  return { title: count === 0 ? "Overview" : `${count}${beyond.length > 0 ? " and more" : ""} to look at`, main };
 }
 
 const DAY_MS = 86_400_000;
@@ -57,9 +61,15 @@ function health(found: Condition): Html {
   return html`<section id="health" data-live role="status" class="${ailments.length === 0 ? "well" : "ill"}">${told}</section>`;
 }
 
-type Needs = { readonly paused: readonly Paused[]; readonly rows: readonly Row[]; readonly unread: readonly Unread[] };
+type Needs = {
+  readonly paused: readonly Paused[];
+  readonly rows: readonly Row[];
+  /** Of which there are more than `rows` has. */
+  readonly beyond: readonly ("held" | "failed")[];
+  readonly unread: readonly Unread[];
+};
 
-function needs({ paused, rows, unread }: Needs, reader: Reader, now: Date): Html {
+function needs({ paused, rows, beyond, unread }: Needs, reader: Reader, now: Date): Html {
   const items = [
     ...paused.map(({ name, since, why }) => {
       const resume = button(`/resume/${name}`, { label: "Go on", about: name, main: true, back: "overview" }, reader);
@@ -84,8 +94,12 @@ ${arrival.fault === null ? null : html`<p>${said(arrival.fault)}</p>`}<div class
       ? null
       : html`<div class="acts">${button("/retry-failed", { label: "Try all failed mails again", about: "every one", back: "overview" }, reader)}
 <a href="/mails?state=failed">All failed mails</a></div>`;
+  const unshown = unread.length - SHOWN;
+  const more = html`${beyond.map((one) => html`<p>There are more: <a href="/mails?state=${one}">all that are ${one}</a>.</p>`)}${
+    unshown > 0 ? html`<p>and ${unshown} more that could not be read, shown here when some of these are decided.</p>` : null
+  }`;
   return html`<section id="needs" data-live><h2>Needs you</h2>
-${items.length === 0 ? html`<p>Nothing needs you.</p>` : html`<ul class="plain">${items}</ul>${everything}`}</section>`;
+${items.length === 0 ? html`<p>Nothing needs you.</p>` : html`<ul class="plain">${items}</ul>${more}${everything}`}</section>`;
 }
 
 /** What goes on by itself. */

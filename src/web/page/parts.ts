@@ -6,7 +6,7 @@ import { typeOf } from "../../message/message.ts";
 import { sizeText } from "../../pipeline/health.ts";
 import { type Html, html } from "./html.ts";
 import { beginningOf, looksOf } from "./serve.ts";
-import { said } from "./words.ts";
+import { said, short } from "./words.ts";
 
 type KeptPart = Life["parts"][number];
 
@@ -17,7 +17,7 @@ const MOST_HTML = 512 * 1024;
 const MOST_PARTS = 300;
 
 export function nameOf({ id, filename, role, contentType }: KeptPart): string {
-  if (filename !== null) return filename;
+  if (filename !== null) return short(filename);
   if (role === "body") return contentType === "text/html" ? "Text of the mail (HTML)" : "Text of the mail";
   return `Part ${id}`;
 }
@@ -43,7 +43,8 @@ export function partTree(life: Life): Html {
   };
   const more = parts.length > MOST_PARTS ? html`<p>and ${parts.length - MOST_PARTS} more</p>` : null;
   const tree = html`<ul class="tree">${shown.filter(({ parent }) => parent === null).map(item)}</ul>${more}`;
-  return shown.length === 0 ? html`<p>It was not taken apart yet.</p>` : tree;
+  if (shown.length > 0) return tree;
+  return html`<p>${life.gone.parts === null ? "It was not taken apart yet." : "They were removed when their time was over."}</p>`;
 }
 
 /** The part that is wanted, or the one the invoice most likely stands in: read before unread, a PDF before a picture before text. */

@@ -6,8 +6,8 @@ import type { Clock } from "../../base/clock.ts";
 export type Sessions = {
   /** Of the reader who sent these headers; null for a stranger. */
   readonly of: (headers: IncomingHttpHeaders) => string | null;
-  /** `slow`: a wrong token was tried less than a second ago, by whomever, and this one was not looked at. Otherwise a cookie (RFC 6265). */
-  readonly open: (token: string, isOverTls: boolean) => "wrong" | "slow" | { readonly cookie: string };
+  /** `slow`: a wrong token was tried less than a second ago, and this one was not looked at. Otherwise a cookie (RFC 6265). */
+  readonly open: (token: string, from: string, isOverTls: boolean) => "wrong" | "slow" | { readonly cookie: string };
   /** Gives the cookies that end it in the browser. */
   readonly end: (session: string) => readonly string[];
   /** Stands in every form of this session. */
@@ -26,16 +26,18 @@ export function createSessions(token: string, clock: Clock): Sessions {
   const secret = randomBytes(32);
   /** Until when each lasts. */
   const until = new Map<string, number>();
-  let shutUntil = 0;
+  /** Until when each address waits that tried a wrong token: one that goes on trying keeps nobody out but itself. */
+  const shut = new Map<string, number>();
   const now = () => clock.now().getTime();
   const isAlive = (session: string) => now() < (until.get(session) ?? 0);
   return {
     of: ({ cookie = "" }) => cookiesOf(cookie).find(isAlive) ?? null,
-    open: (shown, isOverTls) => {
+    open: (shown, from, isOverTls) => {
       // A clock that was set back must not keep it shut.
-      if (now() < shutUntil && shutUntil - now() <= PAUSE_MS) return "slow";
+      for (const [address, until] of shut) if (now() >= until || until - now() > PAUSE_MS) shut.delete(address);
+      if (shut.has(from) || shut.size >= MOST) return "slow";
       if (!same(shown, token)) {
-        shutUntil = now() + PAUSE_MS;
+        shut.set(from, now() + PAUSE_MS);
         return "wrong";
       }
       for (const session of until.keys()) if (!isAlive(session) || until.size >= MOST) until.delete(session);

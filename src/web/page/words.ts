@@ -49,21 +49,28 @@ export function many(count: number, one: string, more = `${one}s`): string {
   return `${count} ${count === 1 ? one : more}`;
 }
 
+const LONGEST = 200;
+
+/** Whoever sends a mail may write as much as they like into its head; a list is for reading. */
+export function short(text: string): string {
+  return text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
+}
+
 export function subjectOf({ facts, id }: Pick<Row, "facts" | "id">): string {
   if (facts === null) return `Mail ${id.slice(0, 16)}`;
-  return facts.subject?.trim() || "(no subject)";
+  return short(facts.subject?.trim() || "(no subject)");
 }
 
 export function addresses(list: readonly Address[] | undefined): string {
   if (list === undefined || list.length === 0) return "unknown";
-  const shown = list.slice(0, 5).map(({ name, address }) => (name === "" ? address : `${name} <${address}>`));
+  const shown = list.slice(0, 5).map(({ name, address }) => short(name === "" ? address : `${name} <${address}>`));
   return list.length > 5 ? `${shown.join(", ")} and ${list.length - 5} more` : shown.join(", ");
 }
 
 /** `name` alone where there is one. */
 export function sender({ facts }: Pick<Row, "facts">): string {
   const first = facts?.from[0];
-  return first === undefined ? "unknown sender" : first.name || first.address;
+  return first === undefined ? "unknown sender" : short(first.name || first.address);
 }
 
 const DOING: Readonly<Record<Trouble["kind"], string>> = {
@@ -79,8 +86,8 @@ function stepOf({ kind, of }: Pick<Trouble, "kind" | "of">): string {
   return kind === "extract" && positionOf(of) > 1 ? `${DOING.extract} document ${positionOf(of)}` : DOING[kind];
 }
 
-/** Commands for which the page has a button. */
-const BUTTONS = /`billhook (?:retry|release|resume|ignore|replay|reextract)\b/;
+/** Commands for which the page has a button or a view. */
+const BUTTONS = /`billhook (?:retry|release|resume|ignore|replay|reextract|list|show)\b/;
 
 /** What a fault says, and what to do about it unless a button beside it does that. */
 export function said({ message, advice }: Pick<FaultRecord, "message" | "advice">): Html {
