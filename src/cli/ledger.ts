@@ -3,7 +3,7 @@
 import { systemClock } from "../base/clock.ts";
 import { loadConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
-import { assembleDesk, assembleLedger } from "../daemon/assemble.ts";
+import { assembleDesk, assembleLedger } from "../daemon/state.ts";
 import type { Desk } from "../desk/desk.ts";
 import type { Ledger } from "../store/store.ts";
 

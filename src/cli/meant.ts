@@ -4,8 +4,6 @@ import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { Fault, permanent, reasonOf } from "../base/errors.ts";
 import type { Desk } from "../desk/desk.ts";
-import { parse } from "../message/parse.ts";
-import { measure } from "./split.ts";
 
 /**
  * The whole id. What the ledger knows by that name comes before a file of that name; a file is known by its bytes, else by its Message-ID.
@@ -49,6 +47,8 @@ async function isFile(path: string): Promise<boolean> {
 }
 
 async function lookInto(path: string): Promise<{ readonly sha256: string; readonly messageId: string | null }> {
+  // Only who names a file pays for what it takes to read one.
+  const [{ parse }, { measure }] = await Promise.all([import("../message/parse.ts"), import("./split.ts")]);
   const hash = createHash("sha256");
   async function* hashed(): AsyncGenerator<Uint8Array> {
     for await (const chunk of createReadStream(path)) {

@@ -3,7 +3,7 @@ import { type Clock, systemClock } from "../base/clock.ts";
 import { asFault, EXIT, type Fault } from "../base/errors.ts";
 import { loadConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
-import { assembleLedger } from "../daemon/assemble.ts";
+import { assembleLedger } from "../daemon/state.ts";
 import { examine, type Patient } from "../pipeline/examine.ts";
 import { type Ailment, ailmentsOf, type Condition } from "../pipeline/health.ts";
 import { conditionOf, overviewLines, tellingOf } from "./overview.ts";

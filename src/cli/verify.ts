@@ -1,7 +1,7 @@
 /** `billhook status --verify`: checks the ledger, and the spool against the ledger; changes nothing, and is safe while the daemon runs. */
 import { EXIT, Fault } from "../base/errors.ts";
 import type { Config } from "../config/schema.ts";
-import { assembleInspection } from "../daemon/assemble.ts";
+import { assembleInspection } from "../daemon/state.ts";
 import { findingsOf, type Progress } from "../daemon/verify.ts";
 import { sizeText } from "../pipeline/health.ts";
 import type { Finding } from "../store/recovery.ts";

@@ -1,7 +1,5 @@
-/** From configuration to live objects: the only file that names implementations. */
-import { statSync } from "node:fs";
+/** From configuration to live objects: with state.ts the only file that names implementations. */
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import { Fault, permanent, reasonOf } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
@@ -9,8 +7,6 @@ import { keepsNothing } from "../config/keep.ts";
 import type { Config } from "../config/schema.ts";
 import type { Service as ServiceConfig } from "../config/service.ts";
 import type { Sink as SinkConfig } from "../config/sink.ts";
-import { createDesk } from "../desk/clerk.ts";
-import type { Desk } from "../desk/desk.ts";
 import { createCloudsquid } from "../extractor/cloudsquid.ts";
 import { discreet } from "../extractor/discreet.ts";
 import { isLoopback } from "../extractor/extend/webhook.ts";
@@ -31,13 +27,10 @@ import type { Sink } from "../sink/sink.ts";
 import { createAccounts } from "../source/imap/accounts.ts";
 import { createImapSource } from "../source/imap.ts";
 import type { Source } from "../source/source.ts";
-import { isHeld } from "../store/lock.ts";
-import type { Inspection, Recovery } from "../store/recovery.ts";
-import { openSpool } from "../store/spool.ts";
-import { openRecovery, refuseLost } from "../store/sql/recover.ts";
-import { inspect } from "../store/sql/verify.ts";
-import { LEDGER_FILE, openLedger } from "../store/sql.ts";
-import type { Ledger, Spool } from "../store/store.ts";
+import { refuseLost } from "../store/sql/recover.ts";
+import { openLedger } from "../store/sql.ts";
+import type { Ledger } from "../store/store.ts";
+import { assembleSpool, spoolOf } from "./state.ts";
 
 export type Doors = {
   readonly sources: ReadonlyMap<string, Source>;
@@ -175,43 +168,6 @@ function routingOf({ services, sinks, routes }: Config): Routing {
 
 function ruleOf({ first, longest, giveUpAfter }: Config["retry"]): RetryRule {
   return { firstMs: first, longestMs: longest, giveUpAfterMs: giveUpAfter };
-}
-
-/** The ledger for those who only look, or put something back, while the daemon may be running. */
-export function assembleLedger(config: Config, now: Date): Promise<Ledger> {
-  return openLedger({ directory: config.state.directory, own: false, now });
-}
-
-/** The desk of this configuration over a ledger; nothing at the services, the sinks or the mailboxes is touched by it. */
-export async function assembleDesk(config: Config, ledger: Ledger, clock: Clock): Promise<Desk> {
-  const mappings = new Map(Object.entries(config.services).map(([name, { invoice }]) => [name, createMapping(invoice)]));
-  const spool = await openSpool(spoolOf(config));
-  return createDesk({ ledger, spool, mappings, sinks: Object.keys(config.sinks), service: routingOf(config).fallback.service, clock });
-}
-
-/** The spool for those who take mail in beside the daemon. */
-export function assembleSpool(config: Config): Promise<Spool> {
-  return openSpool(spoolOf(config), config.state.minFree);
-}
-
-type Kept = { readonly spool: Spool; readonly directory: string };
-
-/** What there is, for those who look what is wrong with it; `beside` a daemon or not. `directory` is the spool's. */
-export async function assembleInspection(config: Config): Promise<Kept & { readonly inspection: Inspection; readonly beside: boolean }> {
-  const kept = { spool: await assembleSpool(config), directory: spoolOf(config) };
-  const { directory } = config.state;
-  return { ...kept, inspection: inspect(join(directory, LEDGER_FILE)), beside: isHeld(directory) };
-}
-
-/** The same for those who put it right; takes the lock. */
-export async function assembleRecovery(config: Config, now: Date): Promise<Kept & { readonly recovery: Recovery }> {
-  const spool = await assembleSpool(config);
-  const sizeOf = (sha256: string) => statSync(spool.path("raw", sha256), { throwIfNoEntry: false })?.size ?? null;
-  return { spool, directory: spoolOf(config), recovery: await openRecovery({ directory: config.state.directory, now, sizeOf }) };
-}
-
-function spoolOf({ state }: Config): string {
-  return join(state.directory, "spool");
 }
 
 /** Everything the pipeline works with. Takes the lock of the state directory and migrates the ledger. */

@@ -30,7 +30,7 @@ export type DaemonOptions = {
 };
 
 /** How long the effects in hand may take after the daemon was told to stop. */
-const GRACE_MS = 8_000;
+const GRACE_MS = 7_000;
 const HEARTBEAT = "*/10 * * * * *";
 /** Beside the sweeps, most of which begin with the minute. */
 const PRUNING = "30 * * * * *";

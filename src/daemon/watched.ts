@@ -9,7 +9,7 @@ import { healthRoutes, sparingly } from "../web/health.ts";
 import type { Metrics } from "../web/metrics.ts";
 import type { Page } from "../web/page.ts";
 import type { Route } from "../web/web.ts";
-import { assembleDesk } from "./assemble.ts";
+import { assembleDesk } from "./state.ts";
 
 export type Watched = Pick<Metrics, "tell" | "swept"> & { readonly routes: readonly Route[] };
 

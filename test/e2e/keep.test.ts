@@ -39,7 +39,9 @@ describe.skipIf(missing !== null)(`keep${missing === null ? "" : ` - skipped: ${
   let stage: Stage;
   afterEach(() => stage.stop());
 
-  it("none: killed when the last receipt is there and started again, nothing of a mail is in the state directory; the service is asked the same", async () => {
+  it("none: killed when the last receipt is there and started again, nothing of a mail is in the state directory; the service is asked the same", {
+    timeout: 180_000,
+  }, async () => {
     stage = await startStage({ retry: `${RETRY}\nkeep: none` });
     const mails = (await fixtures()).filter(({ expected }) => expected.settles === "done").slice(0, 6);
     for (const { raw } of mails) await stage.dovecot.append("INBOX", raw);
@@ -60,7 +62,8 @@ describe.skipIf(missing !== null)(`keep${missing === null ? "" : ` - skipped: ${
         for (const { path, bytes } of await filesIn(stage.state))
           for (const marker of markers) expect(bytes.includes(marker), `${marker} in ${path}`).toBe(false);
       },
-      { timeout: 20_000, interval: 100 },
+      // What fails at once is done within the minute.
+      { timeout: 90_000, interval: 100 },
     );
     expect((await filesIn(join(stage.state, "spool"))).map(({ path }) => path)).toEqual([]);
     expect(await again.kill()).toBe(0);
