@@ -83,7 +83,13 @@ async function look(bytes: AsyncIterable<Uint8Array>, mailbox: string): Promise<
     const split = await parse(counted(), measure);
     return { id: hash.digest("hex"), size, mailbox, split };
   } catch (thrown) {
-    throw thrown instanceof Fault ? thrown : permanent("explain.unreadable", `the mail cannot be read: ${reasonOf(thrown)}`);
+    throw thrown instanceof Fault
+      ? thrown
+      : permanent(
+          "explain.unreadable",
+          `the mail cannot be read: ${reasonOf(thrown)}`,
+          "check the path; it must be a mail as it arrived (RFC 5322)",
+        );
   }
 }
 

@@ -126,7 +126,10 @@ async function hindrance({ source, works, mostUnsplit = MOST_UNSPLIT }: IntakeOp
   if (full !== null) return full;
   const unsplit = await works.ledger.unsplit();
   if (unsplit < mostUnsplit) return null;
-  return new Fault("receive.backlog", `Mailbox ${source.name} waits: ${unsplit} messages are not split yet.`, { blameless: true });
+  return new Fault("receive.backlog", `Mailbox ${source.name} waits: ${unsplit} messages are not split yet.`, {
+    blameless: true,
+    advice: "it goes on by itself when there are fewer",
+  });
 }
 
 /** Arrivals whose files are synced side by side; one transaction tells of them all, in the order they were seen. */

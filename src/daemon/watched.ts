@@ -8,6 +8,7 @@ import type { Look } from "../web/health.ts";
 import { healthRoutes, sparingly } from "../web/health.ts";
 import type { Metrics } from "../web/metrics.ts";
 import type { Page } from "../web/page.ts";
+import { forLoopback } from "../web/rebinding.ts";
 import type { Route } from "../web/web.ts";
 import { assembleDesk } from "./state.ts";
 
@@ -26,7 +27,9 @@ export async function watched(config: Config, works: Works, clock: Clock, wake: 
   const patient = { ledger: works.ledger, directory: state.directory, mailboxes: names, minFreeBytes: state.minFree };
   const look = sparingly((at) => examine(patient, at), clock);
   const open = web.metrics ?? isLoopback(web.host);
-  const health = healthRoutes({ look, open });
+  // What nobody has opened on purpose is open to this machine only, not to a name that leads to it.
+  const onlyHere = web.metrics === null;
+  const health = healthRoutes({ look, open, onlyHere });
   const page = await pageOf(config, works, clock, look, wake);
   const routes = [...health, ...(page?.routes ?? [])];
   if (!open) return { ...UNWATCHED, routes, tell: () => page?.tell() };
@@ -35,7 +38,7 @@ export async function watched(config: Config, works: Works, clock: Clock, wake: 
   const places = { services: [...works.services.keys()], sinks: [...works.sinks.keys()] };
   const metrics = createMetrics({ look, ledger: works.ledger, mailboxes: names, ...places });
   return {
-    routes: [...routes, metrics.route],
+    routes: [...routes, onlyHere ? forLoopback(metrics.route) : metrics.route],
     swept: metrics.swept,
     tell: (event, tookMs) => {
       metrics.tell(event, tookMs);

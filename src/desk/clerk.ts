@@ -136,7 +136,7 @@ export function createDesk({ ledger, spool, mappings, sinks, service: usual, clo
     const last = documents.filter(({ position }) => position >= from);
     const through = service ?? (message.route?.is === "take" ? message.route.service : usual);
     if (!mappings.has(through)) {
-      throw permanent("desk.service", `there is no service ${through}; there is ${[...mappings.keys()].join(", ")}`);
+      throw permanent("desk.service", `there is no service ${through}; there is ${[...mappings.keys()].join(", ")}`, "name one of these");
     }
     return { service: through, runs: Math.max(1, last.length) };
   };
@@ -169,7 +169,8 @@ export function createDesk({ ledger, spool, mappings, sinks, service: usual, clo
       return decide(await ledger.release((await summaryOf(id)).message.id, now()), "goes on");
     },
     replay: async (id, sink) => {
-      if (sink !== null && !sinks.includes(sink)) throw permanent("desk.sink", `there is no sink ${sink}; there is ${sinks.join(", ")}`);
+      if (sink !== null && !sinks.includes(sink))
+        throw permanent("desk.sink", `there is no sink ${sink}; there is ${sinks.join(", ")}`, "name one of these");
       const { message } = await summaryOf(id);
       mustBeThere(message, "results");
       const tasks = await ledger.replay(message.id, sink, now());

@@ -143,7 +143,11 @@ export function createSignIn(options: SignInOptions, { clock, oauth, vault, rene
 
   async function login(ask: Parameters<SignIn["login"]>[0], signal: AbortSignal): Promise<void> {
     if (vault === null || grant === "client")
-      throw permanent("signin.grant", `Mailbox ${name} is signed in to by the application itself: there is nobody to sign in.`);
+      throw permanent(
+        "signin.grant",
+        `Mailbox ${name} is signed in to by the application itself: there is nobody to sign in.`,
+        "nothing is to be done; `billhook check` tries it",
+      );
     const given = await oauth.person(grant, ask, signal);
     if (given.refreshToken === null)
       throw permanent(

@@ -1,12 +1,15 @@
 /** Health over HTTP: whether the process lives, and whether it is ready, from what `billhook status --alive` is judged by. */
 import type { Clock } from "../base/clock.ts";
 import { type Ailment, ailmentsOf, type Condition } from "../pipeline/health.ts";
+import { isAskedAsLoopback } from "./rebinding.ts";
 import type { Route } from "./web.ts";
 
 export type HealthOptions = {
   readonly look: Look;
   /** Whether whoever can ask may be told the names of mailboxes, services and sinks, and what is wrong with them. */
   readonly open: boolean;
+  /** True: they are told only to who asked for this machine by a name of its own. */
+  readonly onlyHere?: boolean;
 };
 
 export type Look = () => Promise<Condition>;
@@ -29,17 +32,20 @@ export function sparingly(examine: (at: Date) => Promise<Condition>, clock: Cloc
  * `GET /healthz`: 200 while the event loop answers, and nothing else is looked at: who starts the process anew by it must not do so for a
  * mailbox that cannot be reached. `GET /readyz`: 200 when all is well, otherwise 503, with the reasons where they may be told.
  */
-export function healthRoutes({ look, open }: HealthOptions): readonly Route[] {
+export function healthRoutes({ look, open, onlyHere = false }: HealthOptions): readonly Route[] {
   return [
     { method: "GET", path: "/healthz", answer: async () => ({ status: 200, json: { alive: true } }) },
     {
       method: "GET",
       path: "/readyz",
-      answer: async () => {
+      answer: async ({ headers }) => {
         const found = await look();
         const ailments = ailmentsOf(found);
         const ready = ailments.length === 0;
-        return { status: ready ? 200 : 503, json: open ? { ready, ...reasons(found, ailments) } : { ready } };
+        return {
+          status: ready ? 200 : 503,
+          json: open && (!onlyHere || isAskedAsLoopback(headers)) ? { ready, ...reasons(found, ailments) } : { ready },
+        };
       },
     },
   ];

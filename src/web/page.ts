@@ -2,7 +2,7 @@
 import { asFault } from "../base/errors.ts";
 import { type Acted, actOnMail, askAgain, askIgnore, pauseOrResume, retryFailed, type Said } from "./page/act.ts";
 import { assetAt } from "./page/assets.ts";
-import { isAskedAsLoopback, isOverTls, isOwnForm, mayLook } from "./page/guard.ts";
+import { isOverTls, isOwnForm, mayLook } from "./page/guard.ts";
 import { page, redirect, troubled, type View } from "./page/layout.ts";
 import { mailList } from "./page/list.ts";
 import { createLive } from "./page/live.ts";
@@ -13,6 +13,7 @@ import { overview } from "./page/overview.ts";
 import { servePart, serveRaw } from "./page/serve.ts";
 import { createSessions, OPEN, same } from "./page/session.ts";
 import { flash } from "./page/words.ts";
+import { isAskedAsLoopback } from "./rebinding.ts";
 import type { Reply, Route, RouteRequest } from "./web.ts";
 
 export type PageOptions = Means & {
@@ -91,6 +92,7 @@ export function createPage({ token, ...means }: PageOptions): Page {
   };
 
   const readerOf = (session: string): Reader => ({ csrf: sessions.csrf(session), mayLeave: token !== null });
+  // Without a token whoever reaches the port may look, and a page of any other site reaches it from the owner's browser.
   const isStranger = ({ headers }: RouteRequest) => token === null && !isAskedAsLoopback(headers);
 
   const look = async (request: RouteRequest): Promise<Reply> => {

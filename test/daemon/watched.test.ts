@@ -1,4 +1,6 @@
 /** What the daemon shows over HTTP by its configuration: the page on loopback, elsewhere only with a token, and nothing without `web`. */
+import { once } from "node:events";
+import { get, type IncomingMessage } from "node:http";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { silent } from "../../src/base/logger.ts";
@@ -8,7 +10,7 @@ import { startWeb } from "../../src/web/web.ts";
 import { extractorOf, sinkOf, sourceOf, worksIn } from "../pipeline/works.ts";
 import { temporaryDirectory } from "../store/disk.ts";
 
-async function shown(web: string): Promise<(path: string) => Promise<number>> {
+async function shown(web: string): Promise<(path: string, host?: string) => Promise<number>> {
   const directory = await temporaryDirectory();
   const text = `
 state: { directory: ${directory} }
@@ -28,8 +30,26 @@ ${web}`;
   const { routes } = await watched(reading.config, works, clock, () => {});
   const server = await startWeb({ host: "127.0.0.1", port: 0, log: silent, routes });
   onTestFinished(server.stop);
-  return async (path) => (await fetch(`http://127.0.0.1:${server.port}${path}`, { redirect: "manual" })).status;
+  return async (path, host) =>
+    host !== undefined
+      ? askedAs(host, server.port, path)
+      : (await fetch(`http://127.0.0.1:${server.port}${path}`, { redirect: "manual" })).status;
 }
+
+/** What fetch does not let one say. */
+async function askedAs(host: string, port: number, path: string): Promise<number> {
+  const [answer] = (await once(get({ host: "127.0.0.1", port, path, headers: { host } }), "response")) as [IncomingMessage];
+  answer.resume();
+  return answer.statusCode ?? 0;
+}
+
+test("what is open on loopback is not open to a name that only leads there, unless its owner opened it", async () => {
+  const byDefault = await shown("web: {}");
+  expect([await byDefault("/metrics", "evil.example"), await byDefault("/", "evil.example")]).toEqual([421, 421]);
+  expect([await byDefault("/metrics", "localhost"), await byDefault("/healthz", "evil.example")]).toEqual([200, 200]);
+  const opened = await shown("web: { metrics: true }");
+  expect(await opened("/metrics", "prometheus.example")).toBe(200);
+});
 
 test.each([
   ["", { page: 404, login: 404, healthz: 404, metrics: 404 }],

@@ -1,4 +1,7 @@
 /** Health and metrics over real sockets, from a real ledger: what is told to whom, and that a stuck worker is seen. */
+import { once } from "node:events";
+import { get, type IncomingMessage } from "node:http";
+import { json } from "node:stream/consumers";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { type Clock, systemClock } from "../../src/base/clock.ts";
 import { silent } from "../../src/base/logger.ts";
@@ -367,4 +370,17 @@ test("an examination that fails is 500 for this one, and is made again", async (
   clock.ahead(5_000);
   expect((await fetch(url)).status).toBe(500);
   expect(times).toBe(2);
+});
+
+test("the reasons are told to who asks for this machine by its own name, the verdict to everybody", async () => {
+  const { look } = await stage();
+  const url = new URL(`${await serve(healthRoutes({ look, open: true, onlyHere: true }))}/readyz`);
+  const asked = async (host: string) => {
+    const [answer] = (await once(get({ host: url.hostname, port: url.port, path: "/readyz", headers: { host } }), "response")) as [
+      IncomingMessage,
+    ];
+    return Object.keys((await json(answer)) as object);
+  };
+  expect(await asked("localhost:8080")).toContain("ailments");
+  expect(await asked("evil.example")).toEqual(["ready"]);
 });

@@ -24,7 +24,7 @@ export function judge(call: string, response: HttpResponse, now: Date): Judged {
   const said = shortText(object(parsedObject(response.text())).errorMessage, 300);
   const message = `${call} was answered ${status}${said === null ? "" : `: ${said}`}`;
   const retryAt = retryAfter(response.headers, now) ?? undefined;
-  const unavailable = new Fault("cloudsquid.unavailable", message, { retryAt });
+  const unavailable = new Fault("cloudsquid.unavailable", message, { retryAt, advice: "it is asked again by itself" });
   if (status === 429) throw unavailable;
   if (status >= 500 || COME_BACK.has(status)) return { is: "unclear", fault: unavailable };
   if (status === 402) {
@@ -89,7 +89,11 @@ export function answerOf(runId: string | null, { data, json }: Row): Answer {
 /** The fault for a run that ended in an error; the service has no field for why. */
 export function failed(run: string, { json }: Row): Fault {
   const said = shortText(json.errorMessage, 300);
-  return permanent("cloudsquid.failed", `the service could not read it: status error${said === null ? "" : `: ${said}`} (${run})`);
+  return permanent(
+    "cloudsquid.failed",
+    `the service could not read it: status error${said === null ? "" : `: ${said}`} (${run})`,
+    "look at the mail; `billhook retry` buys another run, `billhook ignore` gives it up",
+  );
 }
 
 /** The fault for a run that is done and has no data; `temporary` while it may yet come. */

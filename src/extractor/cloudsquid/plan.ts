@@ -39,7 +39,14 @@ export function planOf(document: Document, { name, encoding, multipart, unsuppor
     );
   }
   const upload = encode(document, encoding, multipart, unsupported);
-  if (upload === null) return refused(permanent("cloudsquid.nothing-to-send", `${name}: no part is of a type the service takes`));
+  if (upload === null)
+    return refused(
+      permanent(
+        "cloudsquid.nothing-to-send",
+        `${name}: no part is of a type the service takes`,
+        "`billhook ignore` gives the mail up; a route can ignore such mail",
+      ),
+    );
   if (upload.size <= maxBytes) return { left, is: "upload", upload };
   return refused(
     permanent(

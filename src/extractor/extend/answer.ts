@@ -27,9 +27,14 @@ export function judge(call: string, response: HttpResponse, now: Date): Judged {
     const advice = "check apiKey, its region (url), and workspace: a key of an organization needs the workspace's id";
     throw new Fault("extend.unauthorized", message, { advice });
   }
-  if (status === 429) throw new Fault("extend.rate-limited", message, { retryAt });
+  if (status === 429)
+    throw new Fault("extend.rate-limited", message, { retryAt, advice: "it is asked again by itself; lower `rates` if it is often" });
   if (status >= 500 || status === 408 || status === 425 || error.retryable) {
-    return { is: "unclear", withError: true, fault: new Fault("extend.unavailable", message, { retryAt }) };
+    return {
+      is: "unclear",
+      withError: true,
+      fault: new Fault("extend.unavailable", message, { retryAt, advice: "it is asked again by itself" }),
+    };
   }
   if (status < 400) throw new Fault("extend.redirected", message, { advice: "check url; redirects are not followed" });
   if (status === 404) return { is: "refused", fault: permanent("extend.not-found", message, "check url, workspace and extractor.id") };

@@ -64,11 +64,24 @@ const MOST_FILES = 50;
 /** Why a plan cannot be carried out; null when it can. */
 export function objectionTo(plan: Plan, { name, unsupported, maxBytes }: FileLimits): Fault | null {
   if (unsupported === "refuse" && plan.unsupported.length > 0) {
-    return permanent("extend.unsupported", `${name}: the service cannot read the types of these parts: ${plan.unsupported.join(", ")}`);
+    return permanent(
+      "extend.unsupported",
+      `${name}: the service cannot read the types of these parts: ${plan.unsupported.join(", ")}`,
+      "set `unsupported: skip` to send the others, then run `billhook retry`",
+    );
   }
-  if (plan.files.length === 0) return permanent("extend.nothing-to-send", `${name}: no part is of a type the service takes`);
+  if (plan.files.length === 0)
+    return permanent(
+      "extend.nothing-to-send",
+      `${name}: no part is of a type the service takes`,
+      "`billhook ignore` gives the mail up; a route can ignore such mail",
+    );
   if (plan.files.length > MOST_FILES) {
-    return permanent("extend.too-many-files", `${name}: the mail makes ${plan.files.length} files, a run takes at most ${MOST_FILES}`);
+    return permanent(
+      "extend.too-many-files",
+      `${name}: the mail makes ${plan.files.length} files, a run takes at most ${MOST_FILES}`,
+      "ask the sender for several mails, or `billhook ignore` gives it up",
+    );
   }
   if (sizeOf(plan) <= maxBytes) return null;
   return permanent(

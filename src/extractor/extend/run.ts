@@ -114,7 +114,16 @@ function failureOf(place: string, run: JsonObject, credits: number | null): Outc
     return { is: "out of credits", credits, fault: new Fault("extend.out-of-credits", message, { advice }) };
   }
   const code = /^[A-Z][A-Z0-9_]*$/.test(reason) ? reason.toLowerCase().replaceAll("_", "-") : "failed";
-  return { is: "failed", again: AGAIN.has(reason), credits, fault: permanent(`extend.${code}`, message) };
+  return {
+    is: "failed",
+    again: AGAIN.has(reason),
+    credits,
+    fault: permanent(
+      `extend.${code}`,
+      message,
+      "look at the mail and at the run in Extend; `billhook retry` buys another run, `billhook ignore` gives it up",
+    ),
+  };
 }
 
 /** The fields found. */

@@ -33,7 +33,12 @@ export function checkNames(sink: string, names: readonly string[], takenToo: rea
   const seen = new Set<string>();
   for (const name of names) {
     const lower = name.toLowerCase();
-    const tell = (why: string) => permanent("config.header", `sink ${sink}: the header ${JSON.stringify(name.slice(0, 60))} ${why}`);
+    const tell = (why: string) =>
+      permanent(
+        "config.header",
+        `sink ${sink}: the header ${JSON.stringify(name.slice(0, 60))} ${why}`,
+        "take it out of `headers`, or give it another name",
+      );
     if (!TOKEN.test(name)) throw tell("is no field name of HTTP");
     if (TAKEN.includes(lower) || takenToo.includes(lower)) throw tell("is set by billhook itself");
     if (seen.has(lower)) throw tell("is there twice");

@@ -1,17 +1,7 @@
 /** Who may ask: told by what a browser says of where a request comes from, which no page of another site can change. */
 import type { IncomingHttpHeaders } from "node:http";
-import { isLoopback } from "../../config/broken.ts";
 
 type Headers = IncomingHttpHeaders;
-
-/**
- * Without a token whoever reaches the port may look. A name that its owner lets point to this machine (DNS rebinding) reaches it from
- * any site: so it must have been asked for by a name or an address that always is this machine.
- */
-export function isAskedAsLoopback({ host }: Headers): boolean {
-  const url = host === undefined ? null : URL.parse(`http://${host}`);
-  return url !== null && url.host.toLowerCase() === host?.toLowerCase().replace(/:80$/, "") && isLoopback(url.hostname);
-}
 
 /** A link from elsewhere may lead here, and nothing else from elsewhere may (Fetch Metadata, W3C). */
 export function mayLook({ "sec-fetch-site": site, "sec-fetch-mode": mode }: Headers): boolean {
