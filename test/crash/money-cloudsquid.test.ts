@@ -10,7 +10,7 @@ describe.skipIf(missing !== null)(`money at Cloudsquid${missing === null ? "" : 
   it.each([
     ["upload", 1],
     ["run", 2],
-    ["poll", 7],
+    ["poll", 5],
   ])("every way to fail at %s, killed between effects", { timeout: 300_000 }, async (call, leastDelivered) => {
     const bills = await campaign({ service: "cloudsquid" }, call, async (stage, documents) => {
       const runs = new Map<string, number>();
