@@ -270,6 +270,11 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
         expect(await kinds(ledger, "a")).toEqual(["split done", "extract replaced", "extract done", "deliver done", "settle open"]);
         expect((await ledger.summary(id("a")))?.standing).toBe("working");
         expect(await ledger.reopen(id("a"), at(24))).toEqual([]);
+        await ledger.save(await taskOf(ledger, "a", "settle"), { is: "done" }, at(25));
+        expect((await ledger.summary(id("a")))?.standing).toBe("done");
+        expect(await ledger.tally(at(0))).toMatchObject({ done: 1, ignored: 0 });
+        expect(await ledger.list({ limit: 10, state: "done" })).toHaveLength(1);
+        expect(await ledger.list({ limit: 10, state: "ignored" })).toEqual([]);
       }),
     );
 

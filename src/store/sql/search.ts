@@ -11,28 +11,6 @@ type Seeking = Omit<Search, keyof Deciding>;
 const SHORTEST = 4;
 const MOST_FOUND = 10;
 
-/** The same as `standingOf`, by the index of tasks by message. */
-function standing(e: ExpressionBuilder<Tables, "message">) {
-  const task = e.selectFrom("task").select("task.id").whereRef("task.message", "=", "message.id");
-  const open = task.where("status", "=", "open");
-  return e
-    .case()
-    .when(e.exists(task.where("status", "=", "held")))
-    .then("held")
-    .when(e.exists(open.where("attempts", ">", 0)))
-    .then("retrying")
-    .when(e.exists(open.where("fault", "is not", null)))
-    .then("waiting")
-    .when(e.exists(open))
-    .then("working")
-    .when(e.exists(task.where("status", "=", "failed")))
-    .then("failed")
-    .when(e.exists(task.where("status", "=", "ignored")))
-    .then("ignored")
-    .else("done")
-    .end();
-}
-
 /** The standing of a message is that of its heaviest task: the order of `standingOf`. */
 const WEIGHTS: Readonly<Record<Standing, number>> = { held: 6, retrying: 5, waiting: 4, working: 3, failed: 2, ignored: 1, done: 0 };
 
@@ -50,8 +28,19 @@ function weight(e: ExpressionBuilder<Tables, "task">) {
     .then(WEIGHTS.working)
     .when("status", "=", "failed")
     .then(WEIGHTS.failed)
-    .else(WEIGHTS.ignored)
+    .when("status", "=", "ignored")
+    .then(WEIGHTS.ignored)
+    .else(WEIGHTS.done)
     .end();
+}
+
+/** How much the heaviest task of a message weighs, by the index of tasks by message. */
+function heaviest(e: ExpressionBuilder<Tables, "message">) {
+  const tasks = e.selectFrom("task").whereRef("task.message", "=", "message.id");
+  return e.fn.coalesce(
+    tasks.select((t) => t.fn.max(weight(t)).as("weight")),
+    e.lit(WEIGHTS.done),
+  );
 }
 
 /** Messages with a task that is not done: few of many, and found by an index of their own (`task_left`), which no parameter may stand in the way of. */
@@ -127,7 +116,7 @@ export function searchOn(db: Kysely<Tables>): Seeking {
         .selectFrom("message")
         .selectAll()
         .$if(state !== null && state !== "done", (query) => query.where((e) => isLeft(e, STATUS[state as Exclude<Standing, "done">])))
-        .$if(state !== null, (query) => query.where((e) => e(standing(e), "=", state ?? "done")))
+        .$if(state !== null, (query) => query.where((e) => e(heaviest(e), "=", WEIGHTS[state ?? "done"])))
         .$if(since !== null, (query) => query.where("received_at", ">=", since?.toISOString() ?? ""))
         .$if(from !== null, (query) => query.where(isFrom(from ?? "")))
         .$if(subject !== null, (query) => query.where(holds("$.subject", subject ?? "")))
@@ -168,7 +157,8 @@ export function searchOn(db: Kysely<Tables>): Seeking {
         .groupBy("weight")
         .execute();
       const count = (one: Standing) => Number(rows.find(({ weight }) => weight === WEIGHTS[one])?.n ?? 0);
-      const left = rows.reduce((sum, { n }) => sum + Number(n), 0);
+      // What was read anew has tasks that are replaced, and may be done.
+      const left = rows.reduce((sum, { weight, n }) => (weight === WEIGHTS.done ? sum : sum + Number(n)), 0);
       return Object.fromEntries(STANDINGS.map((one) => [one, one === "done" ? all - left : count(one)])) as Record<Standing, number>;
     },
 
