@@ -3,6 +3,7 @@ import type { Transaction } from "kysely";
 import { deliveryKey, deliveryNameOf, isGivenUp, positionOf, reextractionOf, type Task } from "../record.ts";
 import { addEvent, addTasks, close } from "./grow.ts";
 import { type Tables, taskOf } from "./tables.ts";
+import { tasksOf } from "./tasks.ts";
 
 /** Opens failed or held tasks again, of one message those too that were given up; what was held is not held a second time. */
 export async function putBack(
@@ -38,10 +39,9 @@ async function takeBack(trx: Transaction<Tables>, message: string, at: string): 
     .execute();
   const resumed: Task[] = [];
   for (const { id } of rows) {
-    const tasks = trx.selectFrom("task").selectAll().where("message", "=", id).orderBy("id");
-    const known = new Set((await tasks.execute()).map(taskOf).map((task) => task.id));
+    const known = new Set((await tasksOf(trx, id)).map((task) => task.id));
     await close(trx, id, at);
-    const added = (await tasks.execute()).map(taskOf).filter((task) => !known.has(task.id) && task.kind !== "settle");
+    const added = (await tasksOf(trx, id)).filter((task) => !known.has(task.id) && task.kind !== "settle");
     // The verdict may change, as above.
     if (added.length > 0) await trx.deleteFrom("task").where("message", "=", id).where("kind", "=", "settle").execute();
     resumed.push(...added);

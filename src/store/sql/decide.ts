@@ -1,26 +1,23 @@
 /** What a person decides about a mail: it is given up, or read anew. */
 import type { Kysely, Transaction } from "kysely";
 import { owedFor } from "../owed.ts";
-import { reextractionMemo, type Task, type TaskStatus } from "../record.ts";
+import { isGivenUp, reextractionMemo, type Task } from "../record.ts";
 import type { Search } from "../search.ts";
 import { addEvent, close } from "./grow.ts";
 import { recordRun } from "./money.ts";
 import { arrivalOf, type Tables, taskOf } from "./tables.ts";
+import { atomicallyOn, tasksOf } from "./tasks.ts";
 
 export type Deciding = Pick<Search, "ignore" | "ignoreArrival" | "reextract">;
 
-const OVER: readonly TaskStatus[] = ["done", "ignored", "replaced"];
-
 export function decidingOn(db: Kysely<Tables>): Deciding {
-  const atomically = <T>(work: (trx: Transaction<Tables>) => Promise<T>): Promise<T> => db.transaction().execute(work);
-  const tasksOf = async (trx: Transaction<Tables>, message: string) =>
-    (await trx.selectFrom("task").selectAll().where("message", "=", message).orderBy("id").execute()).map(taskOf);
+  const atomically = atomicallyOn(db);
 
   return {
     ignore: (message, why, now) =>
       atomically(async (trx) => {
         const at = now.toISOString();
-        const left = (await tasksOf(trx, message)).filter(({ status }) => !OVER.includes(status));
+        const left = (await tasksOf(trx, message)).filter(({ status }) => status !== "done" && !isGivenUp(status));
         if (left.length === 0) return [];
         await trx
           .updateTable("task")

@@ -11,7 +11,8 @@ import {
   type TaskStatus,
   UNREADABLE,
 } from "../record.ts";
-import { json, partRow, type Tables, taskOf } from "./tables.ts";
+import { json, partRow, type Tables } from "./tables.ts";
+import { tasksOf } from "./tasks.ts";
 
 export async function grow(trx: Transaction<Tables>, message: string, growth: Growth, at: string): Promise<void> {
   const { tasks = [] } = growth;
@@ -103,7 +104,7 @@ export async function addTasks(
 
 /** Adds the tasks that follow from those there are. */
 export async function close(trx: Transaction<Tables>, message: string, at: string): Promise<void> {
-  const tasks = (await trx.selectFrom("task").selectAll().where("message", "=", message).execute()).map(taskOf);
+  const tasks = await tasksOf(trx, message);
   const arrivals = await trx.selectFrom("arrival").select("id").where("message", "=", message).orderBy("id").execute();
   const way = await trx.selectFrom("message").select(["route", "ignored"]).where("id", "=", message).executeTakeFirst();
   const route = routeIn(way?.route ?? null, message);

@@ -261,3 +261,20 @@ export const migrations: Readonly<Record<string, Migration>> = {
   "0007-again": again,
   "0008-ignored": ignored,
 };
+
+/** The tables there are after them, in an order in which each names only those before it. */
+export const TABLES: readonly string[] = [
+  "mailbox",
+  "message",
+  "arrival",
+  "part",
+  "document",
+  "result",
+  "run",
+  "paused",
+  "webhook",
+  "receipt",
+  "task",
+  "event",
+  "pulse",
+];

@@ -3,6 +3,7 @@ import type { Database } from "better-sqlite3";
 import { type Kysely, sql, type Transaction } from "kysely";
 import type { Upkeep } from "../upkeep.ts";
 import type { Tables } from "./tables.ts";
+import { atomicallyOn } from "./tasks.ts";
 
 /** What is removed in one transaction at most, and the one message more: others wait to write. */
 const MOST_BYTES = 4 * 1024 * 1024;
@@ -12,7 +13,7 @@ const MOST_PAGES = 500;
 const GONE = { raw: "raw_gone_at", parts: "parts_gone_at", results: "results_gone_at" } as const;
 
 export function pruningOn(db: Kysely<Tables>, database: Database): Upkeep {
-  const atomically = <T>(work: (trx: Transaction<Tables>) => Promise<T>): Promise<T> => db.transaction().execute(work);
+  const atomically = atomicallyOn(db);
 
   return {
     prunable: async (kept, before, after, limit) => {

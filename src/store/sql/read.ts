@@ -1,7 +1,6 @@
 /** What the ledger answers: the queries, none of which changes anything. */
 import { type Kysely, sql } from "kysely";
-import type { Summary } from "../mail.ts";
-import { standingOf, type TaskKind } from "../record.ts";
+import type { TaskKind } from "../record.ts";
 import type { Search } from "../search.ts";
 import type { Ledger, Pulse, TaskState } from "../store.ts";
 import type { Upkeep } from "../upkeep.ts";
@@ -9,28 +8,13 @@ import { dueOn, mayGoOn } from "./due.ts";
 import type { Money } from "./money.ts";
 import type { Receiving } from "./receive.ts";
 import { isLeft } from "./search.ts";
-import {
-  arrivalOf,
-  documentOf,
-  eventRecordOf,
-  json,
-  mailboxOf,
-  messageOf,
-  partOf,
-  readMessage,
-  receiptOf,
-  resultOf,
-  type Tables,
-  taskOf,
-} from "./tables.ts";
+import { arrivalOf, documentOf, eventRecordOf, json, mailboxOf, partOf, readMessage, receiptOf, resultOf, type Tables } from "./tables.ts";
+import { summariesOf, tasksOf } from "./tasks.ts";
 import type { Writes } from "./write.ts";
 
 export type Reads = Omit<Ledger, keyof Writes | keyof Money | keyof Search | keyof Receiving | keyof Upkeep | "held" | "close">;
 
 export function readsOn(db: Kysely<Tables>): Reads {
-  const tasksOf = async (message: string) =>
-    (await db.selectFrom("task").selectAll().where("message", "=", message).orderBy("id").execute()).map(taskOf);
-
   return {
     mailbox: async (name) => {
       const row = await db.selectFrom("mailbox").selectAll().where("name", "=", name).executeTakeFirst();
@@ -171,7 +155,7 @@ export function readsOn(db: Kysely<Tables>): Reads {
         .executeTakeFirstOrThrow();
       return Number(n);
     },
-    tasks: tasksOf,
+    tasks: (message) => tasksOf(db, message),
     events: async (message) =>
       (await db.selectFrom("event").selectAll().where("message", "=", message).orderBy("id").execute()).map(eventRecordOf),
 
@@ -198,12 +182,7 @@ export function readsOn(db: Kysely<Tables>): Reads {
         .orderBy(sql`rowid`)
         .limit(limit)
         .execute();
-      const summaries: Summary[] = [];
-      for (const row of messages) {
-        const tasks = await tasksOf(row.id);
-        summaries.push({ message: messageOf(row), standing: standingOf(tasks), tasks });
-      }
-      return summaries;
+      return summariesOf(db, messages);
     },
 
     counts: async () => {

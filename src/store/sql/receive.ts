@@ -5,11 +5,12 @@ import type { Event } from "../record.ts";
 import type { Arriving, Ledger, Received } from "../store.ts";
 import { addEvent, addTasks, close } from "./grow.ts";
 import { arrivalOf, type Tables } from "./tables.ts";
+import { atomicallyOn } from "./tasks.ts";
 
 export type Receiving = Pick<Ledger, "receive" | "receiveAll" | "receiveUnreadable" | "swept" | "fetchAgain" | "wanted" | "unsplit">;
 
 export function receivingOn(db: Kysely<Tables>): Receiving {
-  const atomically = <T>(work: (trx: Transaction<Tables>) => Promise<T>): Promise<T> => db.transaction().execute(work);
+  const atomically = atomicallyOn(db);
 
   return {
     receive: (arriving) => atomically((trx) => receive(trx, arriving)),

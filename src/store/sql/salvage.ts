@@ -2,27 +2,11 @@
 import Database from "better-sqlite3";
 import { TASK_KINDS } from "../record.ts";
 import { graftHeader, graftSchema } from "./graft.ts";
+import { TABLES } from "./migrations.ts";
 
 export type Row = { readonly [column: string]: unknown };
 export type Carried = { readonly rows: number; readonly whole: boolean };
 
-/** In an order in which each names only those before it. */
-const TABLES = [
-  "mailbox",
-  "message",
-  "arrival",
-  "part",
-  "document",
-  "result",
-  "run",
-  "service",
-  "paused",
-  "webhook",
-  "receipt",
-  "task",
-  "event",
-  "pulse",
-];
 /** Their id is the row's number. */
 const NUMBERED = ["arrival", "task", "event", "pulse"];
 const STEP = 200;
@@ -81,7 +65,8 @@ export function carry(damaged: Database.Database, into: Database.Database): Read
   const there = tablesOf(into);
   const readable = new Set(tablesOf(damaged));
   const carried: Record<string, Carried> = {};
-  for (const table of TABLES) {
+  // What an older version calls `paused`.
+  for (const table of [...TABLES, "service"]) {
     if (!there.includes(table)) continue;
     carried[table] = readable.has(table) ? carryTable(damaged, into, table) : { rows: 0, whole: false };
   }

@@ -1,9 +1,10 @@
 /** What a person looks for in the ledger; changes nothing. */
 import { type ExpressionBuilder, type Kysely, sql } from "kysely";
-import { STANDINGS, type Standing, standingOf, type TaskStatus } from "../record.ts";
+import { STANDINGS, type Standing, type TaskStatus } from "../record.ts";
 import type { Search } from "../search.ts";
 import type { Deciding } from "./decide.ts";
-import { eventRecordOf, messageOf, type Tables, taskOf } from "./tables.ts";
+import { eventRecordOf, type Tables } from "./tables.ts";
+import { summariesOf } from "./tasks.ts";
 
 type Seeking = Omit<Search, keyof Deciding>;
 
@@ -98,9 +99,7 @@ export function searchOn(db: Kysely<Tables>): Seeking {
 
     summary: async (id) => {
       const row = await db.selectFrom("message").selectAll().where("id", "=", id).executeTakeFirst();
-      if (row === undefined) return null;
-      const tasks = (await db.selectFrom("task").selectAll().where("message", "=", id).orderBy("id").execute()).map(taskOf);
-      return { message: messageOf(row), standing: standingOf(tasks), tasks };
+      return row === undefined ? null : ((await summariesOf(db, [row]))[0] ?? null);
     },
 
     list: async ({ state = null, since = null, from = null, mailbox = null, subject = null, before = null, limit }) => {
@@ -127,13 +126,7 @@ export function searchOn(db: Kysely<Tables>): Seeking {
         .orderBy(sql`message.rowid`, "desc")
         .limit(limit)
         .execute();
-      if (rows.length === 0) return [];
-      const ids = rows.map(({ id }) => id);
-      const tasks = (await db.selectFrom("task").selectAll().where("message", "in", ids).orderBy("id").execute()).map(taskOf);
-      return rows.map((row) => {
-        const its = tasks.filter(({ message }) => message === row.id);
-        return { message: messageOf(row), standing: standingOf(its), tasks: its };
-      });
+      return summariesOf(db, rows);
     },
 
     tally: async (since) => {

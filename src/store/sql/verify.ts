@@ -5,6 +5,7 @@ import { permanent } from "../../base/errors.ts";
 import type { Finding, Inspection } from "../recovery.ts";
 import { checkVersion } from "../sql.ts";
 import { ledgerFault, openingFault } from "./faults.ts";
+import { TABLES } from "./migrations.ts";
 import { isCut } from "./wal.ts";
 
 /** Rows that one statement looks at: between two of them the daemon's log can be written back. */
@@ -29,21 +30,6 @@ const NAMES: Readonly<Record<string, string>> = {
   run: "one.key",
   part: "one.message || ' part ' || one.id",
 };
-const TABLES = [
-  "mailbox",
-  "message",
-  "arrival",
-  "part",
-  "document",
-  "result",
-  "run",
-  "paused",
-  "webhook",
-  "receipt",
-  "task",
-  "event",
-  "pulse",
-];
 
 /** What had come of it may have had its time before the mail was read anew. */
 const BEFORE_READ_ANEW = `EXISTS (SELECT 1 FROM task AS split JOIN document ON document.id = one.subject

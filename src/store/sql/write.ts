@@ -7,6 +7,7 @@ import { addEvent, close, grow } from "./grow.ts";
 import { leap } from "./leap.ts";
 import { pause, recordRun } from "./money.ts";
 import { type Tables, taskOf } from "./tables.ts";
+import { atomicallyOn } from "./tasks.ts";
 
 export type Writes = Pick<Ledger, "save" | "reopen" | "release" | "replay" | "adopt" | "beat" | "tryWrite">;
 
@@ -14,7 +15,7 @@ export type Writes = Pick<Ledger, "save" | "reopen" | "release" | "replay" | "ad
 const TRIED = 2;
 
 export function writesOn(db: Kysely<Tables>): Writes {
-  const atomically = <T>(work: (trx: Transaction<Tables>) => Promise<T>): Promise<T> => db.transaction().execute(work);
+  const atomically = atomicallyOn(db);
 
   return {
     save: (task, outcome, now) => atomically((trx) => save(trx, task, outcome, now)),
