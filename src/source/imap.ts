@@ -2,14 +2,15 @@
 import { type Clock, unlessAborted } from "../base/clock.ts";
 import { Fault, permanent } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
-import { backoffMs, isFirm } from "./imap/account.ts";
 import { type Accounts, createAccounts } from "./imap/accounts.ts";
+import { backoffMs, isFirm } from "./imap/backoff.ts";
 import { type Account, openAlone, type Session } from "./imap/connect.ts";
 import { listed } from "./imap/list.ts";
 import { type Lend, readThenEnd } from "./imap/read.ts";
 import { isSameFolder, tell } from "./imap/settle.ts";
 import type { Entrance } from "./imap/signin.ts";
-import { type Limits, type Reading, sweep as sweepFolder } from "./imap/sweep.ts";
+import { startAt } from "./imap/start.ts";
+import { type Limits, newReading, type Reading, sweep as sweepFolder } from "./imap/sweep.ts";
 import type { Afterwards, Cursor, Listing, Origin, Probe, Settled, Sight, Source, Start, Verdict } from "./source.ts";
 
 export type ImapOptions = Entrance & {
@@ -41,6 +42,9 @@ const DEFAULTS = {
   wholeBytes: 1_000_000,
   maxBytes: null,
 };
+
+/** Sweeps in a row for which a glance is believed. */
+const MOST_GLANCES = 10;
 
 export type ImapDeps = {
   readonly clock: Clock;
@@ -78,10 +82,29 @@ export function createImapSource(options: ImapOptions, { clock, log, accounts = 
     else log.event("warn", "mailbox.trouble", { mailbox: name, fault: fault.code, why: fault.message, advice: fault.advice });
   }
 
+  /** Whether a glance is enough for this sweep. A server that answers it wrongly is not believed for ever. */
+  async function isUntouched(reading: Reading, stop: AbortSignal): Promise<boolean> {
+    if (reading.swept === null || reading.glances === MOST_GLANCES) return false;
+    reading.glances++;
+    return orStopped(account.isUntouched(reading.swept), stop, name);
+  }
+
+  function swept(cursor: Cursor, at: Date): Sight {
+    tellState(null);
+    sweptAt = clock.now();
+    account.well();
+    return { is: "swept", cursor, at };
+  }
+
   /** One look through the folder. */
   async function* look(reading: Reading, since: Cursor | null, stop: AbortSignal): AsyncGenerator<Sight, void, undefined> {
+    const at = clock.now();
     const isAnew = anew;
     anew = false;
+    if (isAnew && (await isUntouched(reading, stop))) {
+      yield swept(reading.cursor, at);
+      return;
+    }
     const session = await orStopped(
       account.use(folder, async (one) => one, isAnew),
       stop,
@@ -101,11 +124,7 @@ export function createImapSource(options: ImapOptions, { clock, log, accounts = 
     try {
       for await (const sight of sweepFolder(lend, reading, limits, clock)) {
         tellState(null);
-        if (sight.is === "swept") {
-          sweptAt = clock.now();
-          account.well();
-        }
-        yield sight;
+        yield sight.is === "swept" ? swept(sight.cursor, sight.at) : sight;
         if (stop.aborted) return;
       }
     } finally {
@@ -130,8 +149,7 @@ export function createImapSource(options: ImapOptions, { clock, log, accounts = 
     const stop = AbortSignal.any([signal, closing.signal]);
     stop.addEventListener("abort", bell.ring, { once: true });
     const seat = account.watch(folder, bell.ring);
-    const nowhere: Cursor = { uidValidity: "", uid: 0, since: null, until: 0 };
-    const reading: Reading = { cursor: nowhere, wants, strikes: new Map(), singlyUntil: 0, seen: null, rewound: false };
+    const reading = newReading(wants);
     try {
       for (let failures = 0; !stop.aborted; ) {
         bell.reset();
@@ -233,30 +251,6 @@ export function createImapSource(options: ImapOptions, { clock, log, accounts = 
   }
 
   return { name, arrivals, stall, sweep, settle, read, list, probe, freshness: () => ({ sweptAt, trouble: trouble ?? stalled }), close };
-}
-
-/**
- * Where to read on from: the known place, or the start rule's, or the beginning when the server has renumbered. A UIDNEXT at or below a
- * UID that was seen says that UIDs are given twice, whatever UIDVALIDITY says (RFC 9051 section 2.3.1.1 forbids both).
- */
-function startAt(session: Session, known: Cursor | null, start: Start, now: Date, rewound: boolean): Cursor {
-  const { uidValidity } = session;
-  const until = session.uidNext - 1;
-  if (known !== null && known.uidValidity === uidValidity) {
-    if (until >= known.uid) return known;
-    // A server that works UIDNEXT out from its last message does this whenever that one leaves: it must not bring all of the mail again.
-    return session.tellsUidNext && !rewound ? { ...known, uid: 0, until } : { ...known, uid: until };
-  }
-  if (known !== null) return { uidValidity, uid: 0, since: known.since, until };
-  switch (start.is) {
-    case "all":
-      return { uidValidity, uid: 0, since: null, until };
-    case "since":
-      return { uidValidity, uid: 0, since: new Date(start.date).toISOString(), until };
-    case "now":
-      // INTERNALDATE has no fractions of a second.
-      return { uidValidity, uid: until, since: new Date(Math.floor(now.getTime() / 1_000) * 1_000).toISOString(), until };
-  }
 }
 
 /** A bell anyone may ring; rung once it stays rung until it is reset, so that nothing is missed. */

@@ -1,8 +1,8 @@
 /** Several folders of one account: one connection, a fair turn for each, and no folder's trouble is another one's. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { Fault } from "../../src/base/errors.ts";
-import { backoffMs } from "../../src/source/imap/account.ts";
 import { type Accounts, createAccounts } from "../../src/source/imap/accounts.ts";
+import { backoffMs } from "../../src/source/imap/backoff.ts";
 import { createImapSource, type ImapOptions } from "../../src/source/imap.ts";
 import type { Source } from "../../src/source/source.ts";
 import { type Dovecot, requireDovecot, startDovecot } from "../servers/dovecot.ts";

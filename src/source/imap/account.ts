@@ -1,8 +1,10 @@
 /** One account's connection, shared by the folders that are watched in it: made when it is needed, lent in turn, idle when nobody works. */
 import type { Clock } from "../../base/clock.ts";
 import { asFault, Fault, reasonOf } from "../../base/errors.ts";
+import { createBackoff } from "./backoff.ts";
 import { type Account, type Connection, openConnection, openFolder, type Session, within } from "./connect.ts";
 import { commandFault, isRefusal } from "./faults.ts";
+import { glance } from "./glance.ts";
 
 /** A watched folder's place at its account. */
 export type Seat = {
@@ -21,6 +23,8 @@ export type SharedAccount = {
    * back-off lasts, `imap.folder`, or whatever the work throws; what is neither a Fault nor a refusal ends the connection.
    */
   readonly use: <T>(folder: string, work: (session: Session) => Promise<T>, anew?: boolean) => Promise<T>;
+  /** Whether nothing at all has happened in a folder since it was opened; false where only opening it can tell. Throws as `use` does. */
+  readonly isUntouched: (since: Session) => Promise<boolean>;
   readonly watch: (folder: string, ring: () => void) => Seat;
   readonly fault: (thrown: unknown, folder: string) => Fault;
   /** A folder was looked through: the next failure is the first of its row. */
@@ -36,38 +40,28 @@ export type SharedAccount = {
 };
 
 const LOGIN_EVERY_MS = 2_000;
-/** Before jitter, which makes it up to half as long again. */
-const BACKOFF_MS = { first: 2_000, longest: 40_000, growth: 1.5 };
 /** Between two IDLEs that the server ended by itself. */
 const IDLE_AGAIN_MS = 1_000;
+/** IDLE tells of one folder. The others of the account are glanced at this often, or once a second where there are more of them. */
+const GLANCE_MS = 10_000;
+const GLANCE_EACH_MS = 1_000;
 /** How long a connection nobody watches is kept for whoever settles next. */
 const LINGER_MS = 5_000;
 /** How long the work in hand may take at the end; the daemon has given it its time before. */
 const LEAVE_MS = 1_000;
 
-/** From 2 s to a minute, growing with each failure in a row, and not the same for all who fail at once. */
-export function backoffMs(failures: number, clock: Clock): number {
-  return Math.min(BACKOFF_MS.longest, BACKOFF_MS.first * BACKOFF_MS.growth ** failures) * (1 + clock.random() / 2);
-}
-
-/** Asking again must not turn a wrong password into a locked account, nor a throttle into a ban. */
-export function isFirm(fault: Fault): boolean {
-  return fault.code === "imap.login" || fault.retryAt !== null;
-}
-
 type State = "working" | "resting" | "away";
-type Place = { readonly folder: string; readonly ring: () => void; state: State; seen: Session | null };
-type Failure = { readonly fault: Fault; readonly over: Promise<void>; readonly end: () => void };
+/** `told`: what a glance said when the bell was rung for it. */
+type Place = { readonly folder: string; readonly ring: () => void; state: State; seen: Session | null; told: string };
 
 /** `pause`: how long this connection has to wait so that all those of the process do not begin at once. */
 export function shareAccount(account: Account, clock: Clock, pause: () => number, ended: () => void) {
   const places = new Set<Place>();
   const closing = new AbortController();
+  const backoff = createBackoff(clock, closing.signal);
   let holders = 0;
   let open: Connection | null = null;
   let current: Session | null = null;
-  let failure: Failure | null = null;
-  let failures = 0;
   let nextLogin = 0;
   let uses = 0;
   let inHand = 0;
@@ -86,30 +80,14 @@ export function shareAccount(account: Account, clock: Clock, pause: () => number
     return new Fault("imap.stopped", `The connection to ${account.host} is closed.`);
   }
 
-  function fail(fault: Fault): void {
-    const asked = ((fault.retryAt?.getTime() ?? 0) - clock.now().getTime()) * (1 + clock.random() / 10);
-    const early = new AbortController();
-    const wait = clock.sleep(Math.max(backoffMs(failures++, clock), asked), AbortSignal.any([early.signal, closing.signal]));
-    const mine: Failure = {
-      fault,
-      over: wait.then(() => {
-        if (failure === mine) failure = null;
-      }),
-      end: () => {
-        if (failure === mine) failure = null;
-        early.abort();
-      },
-    };
-    failure = mine;
-  }
-
   /** However often a server accepts and then drops us, it sees one login every two seconds. */
   async function connected(): Promise<Connection> {
     if (open?.alive()) return open;
     // Said BYE, and left the connection open.
     open?.client.close();
     if (closing.signal.aborted) throw stopped();
-    if (failure !== null) throw failure.fault;
+    const failed = backoff.why();
+    if (failed !== null) throw failed;
     const now = clock.now().getTime();
     // A clock that was set back must not keep us away for longer.
     const at = Math.max(now + pause(), Math.min(nextLogin, now + LOGIN_EVERY_MS));
@@ -126,7 +104,7 @@ export function shareAccount(account: Account, clock: Clock, pause: () => number
       return made;
     } catch (thrown) {
       const fault = asFault(thrown, "imap.connect");
-      if (!closing.signal.aborted) fail(fault);
+      if (!closing.signal.aborted) backoff.fail(fault);
       throw fault;
     }
   }
@@ -137,7 +115,7 @@ export function shareAccount(account: Account, clock: Clock, pause: () => number
     open = null;
     current = null;
     idling = null;
-    if (!closing.signal.aborted && places.size > 0) fail(connection.fault(new Error("it was closed"), folder));
+    if (!closing.signal.aborted && places.size > 0) backoff.fail(connection.fault(new Error("it was closed"), folder));
     // Whoever is at work finds out, and whoever waits for better times goes on waiting.
     for (const place of places) if (place.state === "resting") wake(place);
     nudge.resolve();
@@ -150,7 +128,8 @@ export function shareAccount(account: Account, clock: Clock, pause: () => number
     return current;
   }
 
-  function use<T>(folder: string, work: (session: Session) => Promise<T>, anew = false): Promise<T> {
+  /** Nobody else is on the connection meanwhile. */
+  function lend<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
     inHand++;
     lingering.abort();
     const done = inTurn(async () => {
@@ -161,7 +140,7 @@ export function shareAccount(account: Account, clock: Clock, pause: () => number
       if (interrupted !== null)
         void within(clock, account.socketTimeoutMs, interrupted).then((ok) => ok || connection.drop("no answer to DONE"));
       try {
-        return await work(await opened(connection, folder, anew));
+        return await work(connection);
       } catch (thrown) {
         if (!(thrown instanceof Fault) && !isRefusal(thrown)) connection.drop(reasonOf(thrown));
         throw thrown;
@@ -187,11 +166,30 @@ export function shareAccount(account: Account, clock: Clock, pause: () => number
       await inTurn(() => idle(connection, patient));
       const [mine, before] = [idling, uses];
       const heard = Promise.race([nudge.promise, ...(mine === null ? [] : [mine])]);
-      isQuiet = !(await within(clock, account.idleMs, heard));
-      if (isQuiet) await inTurn(connection.prove);
+      const unheard = elsewhere();
+      const roundMs = unheard.length === 0 ? account.idleMs : Math.max(GLANCE_MS, unheard.length * GLANCE_EACH_MS);
+      isQuiet = !(await within(clock, Math.min(account.idleMs, roundMs), heard));
+      if (isQuiet && unheard.length === 0) await inTurn(() => connection.prove());
+      else if (isQuiet) for (const place of unheard) await inTurn(() => glanceAt(place, connection));
       else if (mine !== null && idling === null && uses === before) await within(clock, IDLE_AGAIN_MS, nudge.promise);
     }
     connection.client.close();
+  }
+
+  /** Folders with nothing to do, and nobody to tell when there is. */
+  function elsewhere(): readonly Place[] {
+    return [...places].filter(({ state, seen, folder }) => state === "resting" && seen !== null && folder !== current?.folder);
+  }
+
+  /** The same news ring once: a server whose STATUS differs from what it says on opening must not have the folder opened for ever. */
+  async function glanceAt(place: Place, connection: Connection): Promise<void> {
+    const { seen, state, folder } = place;
+    if (seen === null || state !== "resting" || folder === current?.folder || !connection.alive()) return;
+    await connection.prove("STATUS", async () => {
+      const { is, told } = await glance(connection.client, seen);
+      if (is === "news" && told !== place.told) wake(place);
+      if (is === "news") place.told = told;
+    });
   }
 
   /** Begins an IDLE, unless somebody has to look first, or is at work: not with a consumer that has held a sight for long. */
@@ -228,7 +226,7 @@ export function shareAccount(account: Account, clock: Clock, pause: () => number
   }
 
   function watch(folder: string, ring: () => void): Seat {
-    const place: Place = { folder, ring, state: "working", seen: null };
+    const place: Place = { folder, ring, state: "working", seen: null, told: "" };
     places.add(place);
     lingering.abort();
     const become = (state: State) => {
@@ -253,28 +251,20 @@ export function shareAccount(account: Account, clock: Clock, pause: () => number
   }
 
   const shared: SharedAccount = {
-    use,
+    use: (folder, work, anew = false) => lend(async (connection) => work(await opened(connection, folder, anew))),
+    isUntouched: (since) =>
+      lend(async ({ client }) => current?.folder !== since.folder && (await glance(client, since)).is === "untouched"),
     watch,
     fault: (thrown, folder) => {
       if (thrown instanceof Fault) return thrown;
-      return !isRefusal(thrown) && failure !== null ? failure.fault : commandFault(thrown, account, folder, null, clock.now());
+      return (isRefusal(thrown) ? null : backoff.why()) ?? commandFault(thrown, account, folder, null, clock.now());
     },
-    well: () => {
-      failures = 0;
-    },
+    well: backoff.well,
     giveUp: (why) => {
       if ([...places].every((place) => place.state === "away")) open?.drop(why);
     },
-    ready: async (signal) => {
-      const stop = Promise.withResolvers<void>();
-      const abort = () => stop.resolve();
-      signal.addEventListener("abort", abort, { once: true });
-      while (failure !== null && !signal.aborted) await Promise.race([failure.over, stop.promise]);
-      signal.removeEventListener("abort", abort);
-    },
-    hurry: () => {
-      if (failure !== null && !isFirm(failure.fault)) failure.end();
-    },
+    ready: backoff.over,
+    hurry: backoff.hurry,
     release: async () => {
       if (--holders > 0) return;
       ended();

@@ -20,8 +20,8 @@ export type Connection = {
   readonly alive: () => boolean;
   /** What a command in this folder threw, as a Fault. */
   readonly fault: (thrown: unknown, folder: string) => Fault;
-  /** Asks for an answer (NOOP, which also ends an IDLE). Without one in time the connection is closed. */
-  readonly prove: () => Promise<void>;
+  /** Asks for an answer, by NOOP or another command, which also ends an IDLE. Without one in time the connection is closed. */
+  readonly prove: (command?: string, ask?: () => Promise<unknown>) => Promise<void>;
   /** Closed without a word to the server. */
   readonly drop: (why: string) => void;
   /** LOGOUT, at most two seconds of it, then close. Never rejects; may be repeated. */
@@ -37,6 +37,8 @@ export type Session = {
   /** UIDNEXT when the folder was opened; worked out from the last message where the server did not say. */
   readonly uidNext: number;
   readonly tellsUidNext: boolean;
+  /** HIGHESTMODSEQ when the folder was opened; null where the server keeps none. */
+  readonly modseq: bigint | null;
   readonly readOnly: boolean;
   /** Messages in the folder as last told by the server. */
   readonly exists: () => number;
@@ -65,9 +67,9 @@ export async function openConnection(account: Account, clock: Clock, signal: Abo
     alive: () => client.usable && client.state !== client.states.LOGOUT,
     fault: (thrown, folder) => commandFault(thrown, account, folder, client.byeReason || (dropped ?? endedBy()), clock.now()),
     // imapflow's own watchdog waits for ever when the connection dies between IDLE and its continuation.
-    prove: async () => {
-      const answer = client.noop().catch(() => drop("NOOP failed"));
-      if (!(await within(clock, account.socketTimeoutMs, answer))) drop("no answer to NOOP");
+    prove: async (command = "NOOP", ask = () => client.noop()) => {
+      const answer = ask().catch(() => drop(`${command} failed`));
+      if (!(await within(clock, account.socketTimeoutMs, answer))) drop(`no answer to ${command}`);
     },
     drop,
     end: async () => {
@@ -100,6 +102,7 @@ export async function openFolder(
     uidValidity: String(mailbox.uidValidity ?? 0),
     uidNext: mailbox.uidNext ?? (exists() === 0 ? 0 : await lastUid(client)) + 1,
     tellsUidNext: mailbox.uidNext !== undefined,
+    modseq: mailbox.highestModseq || null,
     readOnly: mailbox.readOnly === true,
     exists,
     alive,

@@ -18,9 +18,19 @@ export type Reading = {
   singlyUntil: number;
   /** The session the folder was looked through on last; on another one it may have changed unheard. */
   seen: Session | null;
+  /** The same, if that was done to the end. */
+  swept: Session | null;
+  /** How often in a row a sweep was a glance at a folder in which nothing had happened. */
+  glances: number;
   /** UIDs were given twice under one UIDVALIDITY before. */
   rewound: boolean;
 };
+
+/** Of a watcher that has looked at nothing yet. */
+export function newReading(wants: (uid: number) => boolean): Reading {
+  const cursor: Cursor = { uidValidity: "", uid: 0, since: null, until: 0 };
+  return { cursor, wants, strikes: new Map(), singlyUntil: 0, seen: null, swept: null, glances: 0, rewound: false };
+}
 
 export type Limits = Reach & {
   readonly mailbox: string;
@@ -40,6 +50,8 @@ const TRIES = 3;
 export async function* sweep(lend: Lend, reading: Reading, limits: Limits, clock: Clock): AsyncGenerator<Sight, void, undefined> {
   const at = clock.now();
   let highest = 0;
+  reading.swept = null;
+  reading.glances = 0;
   const look: Lend = (work) =>
     lend((session) => {
       reading.seen = session;
@@ -59,6 +71,7 @@ export async function* sweep(lend: Lend, reading: Reading, limits: Limits, clock
   const cursor = { ...reading.cursor, uid: Math.max(reading.cursor.uid, highest) };
   yield { is: "swept", cursor, at };
   reading.cursor = cursor;
+  reading.swept = reading.seen;
 }
 
 async function* readOne(
