@@ -133,9 +133,20 @@ export function createPruner({ ledger, spool, keep, forget, clock, log }: PruneO
     isDirty = left !== "done";
   };
 
+  /** What a crash left, or a disk that did not take it, or a mail that came again. */
+  const finish = async (tally: Tally) => {
+    for (const shelf of SHELVES) {
+      for (let left = await ledger.removals(shelf, STEP); left.length > 0; left = await ledger.removals(shelf, STEP)) {
+        await discard(shelf, left, tally);
+        if (!(await goesOn())) return;
+      }
+    }
+  };
+
   let shard = Math.floor(clock.random() * 256);
   return {
     prune: async () => {
+      await inTurn(finish);
       await inTurn(async (tally) => {
         for (const kept of KEPT) if (keep[kept] !== null) await pruneMessages(kept, keep[kept], tally);
         if (keep.events !== null) await pruneEvents(keep.events, tally);
@@ -162,6 +173,7 @@ export function createPruner({ ledger, spool, keep, forget, clock, log }: PruneO
         const messages = [...maybeOver];
         maybeOver.clear();
         const now = clock.now();
+        await finish(tally);
         for (const kept of KEPT) {
           for (let left = keep[kept] === 0 ? messages : []; left.length > 0; ) {
             const last = await removeFrom(kept, left, now, now, tally);

@@ -24,7 +24,7 @@ export type Pruned = {
 export type Upkeep = {
   /** The next messages after this one, in the order they came, that came before then and have it still, over or not. */
   readonly prunable: (kept: Exclude<Kept, "events">, before: Date, after: string | null, limit: number) => Promise<readonly string[]>;
-  /** Removes it from those of them that have been over since `before`. The record goes first: what a crash leaves is a file that nobody wants. */
+  /** Removes it from those of them that have been over since `before`. The record goes first, and keeps what is to be discarded: see `removals`. */
   readonly prune: (kept: Exclude<Kept, "events">, messages: readonly string[], before: Date, now: Date) => Promise<Pruned>;
   /** The same for the events of messages, and for events of none. `after` and `last` are places in the trail; null: from its beginning, and to its end. */
   readonly pruneEvents: (
@@ -37,6 +37,11 @@ export type Upkeep = {
   readonly unwanted: (shelf: "raw" | "parts", sha256: readonly string[]) => Promise<readonly string[]>;
   /** Has those of them removed that no message keeps. Until that is done nothing is saved that could want them, by no process. */
   readonly discard: (shelf: "raw" | "parts", sha256: readonly string[], remove: (sha256: string) => Promise<void>) => Promise<void>;
+  /**
+   * Some of the bytes that are in the spool and not in the record: a crash came between the two, their file could not be removed, or the mail
+   * came once more after it was pruned. `discard` takes them from this list.
+   */
+  readonly removals: (shelf: "raw" | "parts", limit: number) => Promise<readonly string[]>;
   /**
    * Gives some of the room that was left back to the file system. `more`: there is more of it. `busy`: somebody reads, what was removed may be
    * in the log still. `done`: it is nowhere in the files any more.

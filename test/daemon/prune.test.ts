@@ -102,6 +102,32 @@ test("kept not at all, it is gone as soon as it is over; what is not over stays"
   expect((await works.ledger.events(id)).length).toBeGreaterThan(3);
 });
 
+test("killed between the record and the files: the next process removes them at once", async () => {
+  const { works, clock, pruner, kept, lines } = await stage(NOTHING);
+  const id = await arrive(works, "01-single-pdf");
+  await drain(works, clock);
+  const now = clock.now();
+  for (const shelf of ["raw", "parts"] as const) await works.ledger.prune(shelf, [id], now, now);
+  expect((await kept("raw")).length).toBe(1);
+  await pruner.prune();
+  expect(await kept()).toEqual([]);
+  expect(lines[0]).toEqual({ name: "pruned", fields: { files: 3, bytes: expect.any(Number) } });
+});
+
+test("a mail that comes again after it was pruned does not stay in the spool", async () => {
+  const { works, clock, pruner, kept } = await stage(NOTHING);
+  const id = await arrive(works, "01-single-pdf");
+  await drain(works, clock);
+  await pruner.prune();
+  expect(await kept()).toEqual([]);
+  await arrive(works, "01-single-pdf", 2);
+  expect(await kept("raw")).toHaveLength(1);
+  await drain(works, clock);
+  pruner.over(id);
+  await pruner.tidy();
+  expect(await kept()).toEqual([]);
+});
+
 test("what a person wants of a mail that is gone is told as that, not as missing", async () => {
   const { works, clock, pruner, files, asked } = await stage(NOTHING);
   const id = await arrive(works, "01-single-pdf");

@@ -143,6 +143,25 @@ test("bytes that another message keeps are not to be removed; the last that keep
   expect(await ledger.unwanted("parts", [id("text")])).toEqual([id("text")]);
 });
 
+test("what was recorded as gone and not discarded is told until it is", async () => {
+  const { ledger } = await opened();
+  await finish(ledger, "a", 11);
+  for (const kept of ["raw", "parts", "results"] as const) await ledger.prune(kept, [id("a")], at(99), at(99));
+  const told = async () => [await ledger.removals("raw", 9), (await ledger.removals("parts", 9)).toSorted()];
+  const parts = [id("pdf"), id("text")].toSorted();
+  expect(await told()).toEqual([[id("a")], parts]);
+  expect(await ledger.removals("parts", 1)).toHaveLength(1);
+  const refusing = ledger.discard("raw", [id("a")], () => Promise.reject(new Error("EIO")));
+  await expect(refusing).rejects.toThrow("EIO");
+  expect(await told()).toEqual([[id("a")], parts]);
+  await ledger.discard("raw", [id("a")], async () => {});
+  await ledger.discard("parts", parts, async () => {});
+  expect(await told()).toEqual([[], []]);
+  // Its bytes are there once more.
+  await receive(ledger, "a", 100, "archive");
+  expect(await told()).toEqual([[id("a")], []]);
+});
+
 test("the same mail next year is known, and nothing of it is done again", async () => {
   const { ledger } = await opened();
   await finish(ledger, "a", 11);

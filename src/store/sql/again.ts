@@ -2,7 +2,8 @@
 import type { Transaction } from "kysely";
 import { deliveryKey, deliveryNameOf, isGivenUp, positionOf, reextractionOf, type Task } from "../record.ts";
 import { addEvent, addTasks, close } from "./grow.ts";
-import { type Tables, taskOf } from "./tables.ts";
+import { taskOf } from "./rows.ts";
+import type { Tables } from "./tables.ts";
 import { tasksOf } from "./tasks.ts";
 
 /** Opens failed or held tasks again, of one message those too that were given up; what was held is not held a second time. */

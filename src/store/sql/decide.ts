@@ -5,7 +5,8 @@ import { isGivenUp, reextractionMemo, type Task } from "../record.ts";
 import type { Search } from "../search.ts";
 import { addEvent, close } from "./grow.ts";
 import { recordRun } from "./money.ts";
-import { arrivalOf, type Tables, taskOf } from "./tables.ts";
+import { arrivalOf, taskOf } from "./rows.ts";
+import type { Tables } from "./tables.ts";
 import { atomicallyOn, tasksOf } from "./tasks.ts";
 
 export type Deciding = Pick<Search, "ignore" | "ignoreArrival" | "reextract">;

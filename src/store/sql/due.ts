@@ -3,7 +3,8 @@ import { type ExpressionBuilder, type Kysely, sql } from "kysely";
 import type { TaskKind } from "../record.ts";
 import type { Ledger } from "../store.ts";
 import { failingSinceOf, failureBefore } from "./failing.ts";
-import { type Tables, taskOf } from "./tables.ts";
+import { taskOf } from "./rows.ts";
+import type { Tables } from "./tables.ts";
 
 type OfTask = ExpressionBuilder<Tables, "task">;
 

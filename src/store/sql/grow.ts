@@ -11,7 +11,8 @@ import {
   type TaskStatus,
   UNREADABLE,
 } from "../record.ts";
-import { json, partRow, type Tables } from "./tables.ts";
+import { json, partRow } from "./rows.ts";
+import type { Tables } from "./tables.ts";
 import { tasksOf } from "./tasks.ts";
 
 export async function grow(trx: Transaction<Tables>, message: string, growth: Growth, at: string): Promise<void> {

@@ -251,6 +251,15 @@ const ignored: Migration = {
   },
 };
 
+/** What is removed from the spool is told before it goes, so that a crash between the two leaves nothing behind. */
+const removals: Migration = {
+  up: async (db: Kysely<unknown>) => {
+    const table = db.schema.createTable("removal");
+    const columns = table.addColumn("shelf", "text", (c) => c.notNull()).addColumn("sha256", "text", (c) => c.notNull());
+    await columns.addPrimaryKeyConstraint("removal_key", ["shelf", "sha256"]).execute();
+  },
+};
+
 export const migrations: Readonly<Record<string, Migration>> = {
   "0001-first": first,
   "0002-money": money,
@@ -260,6 +269,7 @@ export const migrations: Readonly<Record<string, Migration>> = {
   "0006-keep": keep,
   "0007-again": again,
   "0008-ignored": ignored,
+  "0009-removals": removals,
 };
 
 /** The tables there are after them, in an order in which each names only those before it. */
@@ -277,4 +287,5 @@ export const TABLES: readonly string[] = [
   "task",
   "event",
   "pulse",
+  "removal",
 ];

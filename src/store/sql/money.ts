@@ -2,7 +2,8 @@
 import { type Kysely, sql, type Transaction } from "kysely";
 import type { RunRecord, TaskMemo } from "../record.ts";
 import type { Ledger } from "../store.ts";
-import { json, runOf, type Tables } from "./tables.ts";
+import { json, runOf } from "./rows.ts";
+import type { Tables } from "./tables.ts";
 
 export type Money = Pick<Ledger, "pause" | "resume" | "paused" | "bought" | "spending" | "runs" | "underWay" | "hear" | "heard">;
 

@@ -52,6 +52,7 @@ export function pruningOn(db: Kysely<Tables>, database: Database): Upkeep {
           .where("id", "in", gone)
           .execute();
         const blobs = kept === "raw" ? gone : parts.map(({ sha256 }) => sha256);
+        if (kept !== "results") await addRemovals(trx, kept, blobs);
         await dropFacts(trx, gone);
         return { messages: gone, blobs, last };
       }),
@@ -88,7 +89,17 @@ export function pruningOn(db: Kysely<Tables>, database: Database): Upkeep {
     discard: (shelf, sha256, remove) =>
       atomically(async (trx) => {
         for (const one of await unwanted(trx, shelf, sha256)) await remove(one);
+        await trx
+          .deleteFrom("removal")
+          .where("shelf", "=", shelf)
+          .where("sha256", "in", [...sha256])
+          .execute();
       }),
+
+    removals: async (shelf, limit) => {
+      const rows = await db.selectFrom("removal").select("sha256").where("shelf", "=", shelf).limit(limit).execute();
+      return rows.map(({ sha256 }) => sha256);
+    },
 
     compact: async () => {
       const free = () => Number(database.pragma("freelist_count", { simple: true }));
@@ -100,6 +111,17 @@ export function pruningOn(db: Kysely<Tables>, database: Database): Upkeep {
       return database.pragma("wal_checkpoint(TRUNCATE)", { simple: true }) === 0 ? "done" : "busy";
     },
   };
+}
+
+/** These bytes have to go from the spool, unless a message keeps them: said before they do. */
+export async function addRemovals(trx: Transaction<Tables>, shelf: "raw" | "parts", blobs: readonly string[]): Promise<void> {
+  if (blobs.length === 0) return;
+  const rows = blobs.map((sha256) => ({ shelf, sha256 }));
+  await trx
+    .insertInto("removal")
+    .values(rows)
+    .onConflict((e) => e.doNothing())
+    .execute();
 }
 
 /** Of these messages those of which nothing is left to do, neither for us nor for a person, since then. */

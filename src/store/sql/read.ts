@@ -7,8 +7,9 @@ import type { Upkeep } from "../upkeep.ts";
 import { dueOn, mayGoOn } from "./due.ts";
 import type { Money } from "./money.ts";
 import type { Receiving } from "./receive.ts";
+import { arrivalOf, documentOf, eventRecordOf, json, mailboxOf, partOf, readMessage, receiptOf, resultOf } from "./rows.ts";
 import { isLeft } from "./search.ts";
-import { arrivalOf, documentOf, eventRecordOf, json, mailboxOf, partOf, readMessage, receiptOf, resultOf, type Tables } from "./tables.ts";
+import type { Tables } from "./tables.ts";
 import { summariesOf, tasksOf } from "./tasks.ts";
 import type { Writes } from "./write.ts";
 

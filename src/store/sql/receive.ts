@@ -4,7 +4,9 @@ import type { CursorRecord } from "../mail.ts";
 import type { Event } from "../record.ts";
 import type { Arriving, Ledger, Received } from "../store.ts";
 import { addEvent, addTasks, close } from "./grow.ts";
-import { arrivalOf, type Tables } from "./tables.ts";
+import { addRemovals } from "./prune.ts";
+import { arrivalOf } from "./rows.ts";
+import type { Tables } from "./tables.ts";
 import { atomicallyOn } from "./tasks.ts";
 
 export type Receiving = Pick<Ledger, "receive" | "receiveAll" | "receiveUnreadable" | "swept" | "fetchAgain" | "wanted" | "unsplit">;
@@ -95,7 +97,9 @@ function keyOf({ mailbox, uidValidity, uid }: Arriving["origin"]) {
 
 async function receive(trx: Transaction<Tables>, { blob, origin, receivedAt, cursor, now }: Arriving): Promise<Received> {
   const at = now.toISOString();
-  const known = await trx.selectFrom("message").select("id").where("id", "=", blob.sha256).executeTakeFirst();
+  const known = await trx.selectFrom("message").select("raw_gone_at").where("id", "=", blob.sha256).executeTakeFirst();
+  // It was pruned before, and its bytes came once more.
+  if (known !== undefined && known.raw_gone_at !== null) await addRemovals(trx, "raw", [blob.sha256]);
   if (known === undefined) {
     await trx
       .insertInto("message")

@@ -4,7 +4,7 @@ import { permanent, recordOf } from "../../base/errors.ts";
 import type { OriginRecord } from "../mail.ts";
 import type { Recovery } from "../recovery.ts";
 import { addEvent, addTask, holdOpen, mendTasksOf, namePartsOf, statement, UNKNOWN, UNSPLIT } from "./mend.ts";
-import { partRow } from "./tables.ts";
+import { partRow } from "./rows.ts";
 import { inspecting } from "./verify.ts";
 
 type Asked = Omit<Recovery, "aside" | "wrong" | "carried" | "wentBack" | "pausesLost" | "finish" | "abandon">;

@@ -3,7 +3,8 @@ import { type ExpressionBuilder, type Kysely, sql } from "kysely";
 import { STANDINGS, type Standing, type TaskStatus } from "../record.ts";
 import type { Search } from "../search.ts";
 import type { Deciding } from "./decide.ts";
-import { eventRecordOf, type Tables } from "./tables.ts";
+import { eventRecordOf } from "./rows.ts";
+import type { Tables } from "./tables.ts";
 import { summariesOf } from "./tasks.ts";
 
 type Seeking = Omit<Search, keyof Deciding>;

@@ -2,7 +2,8 @@
 import type { Kysely, Transaction } from "kysely";
 import type { Summary } from "../mail.ts";
 import { standingOf, type Task } from "../record.ts";
-import { messageOf, type Tables, taskOf } from "./tables.ts";
+import { messageOf, taskOf } from "./rows.ts";
+import type { Tables } from "./tables.ts";
 
 /** Runs each piece of work in a transaction of its own. */
 export function atomicallyOn(db: Kysely<Tables>): <T>(work: (trx: Transaction<Tables>) => Promise<T>) => Promise<T> {

@@ -6,7 +6,8 @@ import { putBack, replay } from "./again.ts";
 import { addEvent, close, grow } from "./grow.ts";
 import { leap } from "./leap.ts";
 import { pause, recordRun } from "./money.ts";
-import { type Tables, taskOf } from "./tables.ts";
+import { taskOf } from "./rows.ts";
+import type { Tables } from "./tables.ts";
 import { atomicallyOn } from "./tasks.ts";
 
 export type Writes = Pick<Ledger, "save" | "reopen" | "release" | "replay" | "adopt" | "beat" | "tryWrite">;
