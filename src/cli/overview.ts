@@ -1,6 +1,6 @@
 /** What `billhook status` tells: how each mailbox, service and sink stands, which mails need a person, and what was spent. */
 import type { FaultRecord } from "../base/errors.ts";
-import { type Ailment, type Condition, lastSweep, oldestDue, sizeText } from "../pipeline/health.ts";
+import { type Ailment, type Condition, lastSweep, oldestDue, refusing, sizeText } from "../pipeline/health.ts";
 import type { Summary } from "../store/mail.ts";
 import { deliveryNameOf, isGivenUp, type Task } from "../store/record.ts";
 import type { Ledger, Paused, Queue, TaskState } from "../store/store.ts";
@@ -117,9 +117,11 @@ export function conditionOf(found: Condition, names: { readonly services: object
 }
 
 function troublesOf({ running, pulse }: Condition) {
-  return (running && pulse !== null ? pulse.mailboxes : []).flatMap(({ mailbox, trouble }) =>
-    trouble === null ? [] : [{ mailbox, trouble }],
-  );
+  if (!running || pulse === null) return [];
+  return [
+    ...pulse.mailboxes.flatMap(({ mailbox, trouble }) => (trouble === null ? [] : [{ mailbox, trouble }])),
+    ...(pulse.refusing ?? []).map(({ service, since }) => ({ service, trouble: refusing(service, since) })),
+  ];
 }
 
 /** For people, a line each; safe to show. */
@@ -141,10 +143,11 @@ function conditionLines(found: Condition, ailments: readonly Ailment[], conditio
     const said = [paused ? "PAUSED" : "", ...counts, dueSince === null ? "" : `oldest due ${ago(dueSince)}`].filter((text) => text !== "");
     return `${label} ${name}  ${said.length === 0 ? "nothing to do" : said.join(", ")}${why === null ? "" : `: ${why}`}`;
   };
-  const well = troubles.length === 0 ? "daemon    alive, every mailbox is being read" : "daemon    alive";
+  const isRead = !troubles.some((trouble) => "mailbox" in trouble);
+  const well = isRead ? "daemon    alive, every mailbox is being read" : "daemon    alive";
   return [
     ...(ailments.length === 0 ? [well] : ailments.map((ailment) => `${ailment.about.padEnd(9)} RED: ${faultText(ailment)}`)),
-    ...troubles.map(({ mailbox, trouble }) => `trouble   ${mailbox}: ${faultText(trouble)}`),
+    ...troubles.map(({ trouble, ...of }) => `trouble   ${"mailbox" in of ? of.mailbox : of.service}: ${faultText(trouble)}`),
     ...mailboxes.map(({ mailbox, sweptAt, missedSweeps }) => {
       // The one that has only begun is due as well.
       const missed = missedSweeps === null || missedSweeps < (sweptAt === null ? 1 : 2) ? "" : `, ${missedSweeps} missed since`;

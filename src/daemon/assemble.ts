@@ -91,8 +91,10 @@ export async function assembleDoors(config: Config, { clock, log }: Deps, memory
       allowPrivate: isLoopback(service.url),
       proxies,
     });
-    const extractor = createExtractor(name, service, keepsNothing(config.keep), { clock, http: mannered(http, manners, clock), payloads });
-    services.set(name, { extractor: discreet(extractor, secretsOf(service)), limits, mapping: createMapping(invoice) });
+    const door = mannered(http, manners, clock);
+    const extractor = createExtractor(name, service, keepsNothing(config.keep), { clock, http: door, payloads });
+    const { refusedSince } = door;
+    services.set(name, { extractor: discreet(extractor, secretsOf(service)), limits, mapping: createMapping(invoice), refusedSince });
     closing.push(http.close, payloads.close);
   }
   for (const [name, sink] of Object.entries(config.sinks)) {

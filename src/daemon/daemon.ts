@@ -166,6 +166,10 @@ function createHeart(works: Works, clock: Clock) {
             troubleSince: troubledSince(source, at),
           };
         }),
+        refusing: [...works.services].flatMap(([service, { refusedSince }]) => {
+          const since = refusedSince?.() ?? null;
+          return since === null ? [] : [{ service, since: since.toISOString() }];
+        }),
       });
     },
   };

@@ -35,12 +35,15 @@ export type Breaker = {
 
 export const CLOSED: Breaker = { failures: 0, failingSince: null, rest: null };
 
+/** What became of a call. `refused`: our key was not taken, which no next call will mend; it need not be seen more than once. */
+export type Called = "answered" | "failed" | "refused";
+
 /** The breaker after a call it had let through. Pure. */
-export function afterCall(breaker: Breaker, answered: boolean, now: number, options: BreakerOptions): Breaker {
-  if (answered) return CLOSED;
+export function afterCall(breaker: Breaker, called: Called, now: number, options: BreakerOptions): Breaker {
+  if (called === "answered") return CLOSED;
   const failures = breaker.failures + 1;
   const failingSince = breaker.failingSince ?? now;
-  if (breaker.rest === null && failures < options.failures) return { failures, failingSince, rest: null };
+  if (breaker.rest === null && failures < options.failures && called === "failed") return { failures, failingSince, rest: null };
   const lengthMs = breaker.rest === null ? options.firstMs : Math.min(options.longestMs, 2 * breaker.rest.lengthMs);
   return { failures, failingSince, rest: { until: now + lengthMs, lengthMs } };
 }
@@ -64,6 +67,8 @@ type Watch = {
 type Lane = Watch & {
   readonly category: string;
   readonly intervalMs: number;
+  /** Since when every call was answered 401; null: the last one was not. */
+  refusedSince: number | null;
   /** When the next call may be sent. */
   freeAt: number;
   /** The service said: not before. */
@@ -77,20 +82,28 @@ type Lane = Watch & {
 /** The category of questions. */
 const READ = "read";
 
+const UNAUTHORIZED = 401;
+
 /** The calls of this category are in trouble; what a proxy garbles, and what we break ourselves, is not the service's failure. */
 const TROUBLE = new Set(["http.interrupted", "http.ambiguous"]);
 
+export type Mannered = Http & {
+  /** Since when the service has not taken our key for calls of some category; null while it does, as far as is known. */
+  readonly refusedSince: () => Date | null;
+};
+
 /**
- * The same calls, first come first served within their category. Besides `http.stopped` two more temporary Faults, with `retryAt`, all
+ * The same calls, first come first served within their category. Besides `http.stopped` three more temporary Faults, with `retryAt`, all
  * thrown before anything is sent and no failure of what was to be sent:
  * - `http.rate-limited`: a 429 or 503 with Retry-After or X-RateLimit-Reset closed the category.
  * - `http.resting`: too many failures in a row, of one category (5xx, no complete answer) or of the service (no connection). When the
  *   rest is over exactly one call is let through: its answer ends the rest, its failure doubles it. Each category is counted by
  *   itself: questions that are answered say nothing about orders that are not. But where questions fail nothing is ordered or uploaded
  *   either: what becomes of it could not be asked.
+ * - `http.unauthorized`: the same where our key was not taken (401): once is enough for a rest, and one call after each rest tries.
  * The wait for one's turn is not part of the call's deadline.
  */
-export function mannered(http: Http, options: MannersOptions, clock: Clock): Http {
+export function mannered(http: Http, options: MannersOptions, clock: Clock): Mannered {
   const { name } = options;
   const lanes = new Map<string, Lane>();
   const whole: Watch = { breaker: CLOSED, testing: false };
@@ -106,6 +119,7 @@ export function mannered(http: Http, options: MannersOptions, clock: Clock): Htt
     const lane: Lane = {
       category: wanted,
       intervalMs,
+      refusedSince: null,
       freeAt: 0,
       closedUntil: 0,
       turnedAway: 0,
@@ -140,8 +154,11 @@ export function mannered(http: Http, options: MannersOptions, clock: Clock): Htt
     if (resting === undefined) return null;
     const { breaker, testing } = resting;
     const until = testing ? now() + options.breaker.firstMs : (breaker.rest?.until ?? now());
-    const what = resting === whole ? "cannot be reached" : `fails calls of the kind "${resting === lane ? lane.category : READ}"`;
-    return turnAway(lane, until, "http.resting", `${what} since ${new Date(breaker.failingSince ?? now()).toISOString()}`);
+    const since = new Date(breaker.failingSince ?? now()).toISOString();
+    if (resting === whole) return turnAway(lane, until, "http.resting", `cannot be reached since ${since}`);
+    const its = resting === lane || reading === undefined ? lane : reading;
+    const [code, what] = its.refusedSince === null ? ["http.resting", "fails"] : ["http.unauthorized", "does not take its key for"];
+    return turnAway(lane, until, code, `${what} calls of the kind "${its.category}" since ${since}`);
   }
 
   async function awaitTurn(lane: Lane, signal: AbortSignal): Promise<void> {
@@ -174,10 +191,10 @@ export function mannered(http: Http, options: MannersOptions, clock: Clock): Htt
     for (const waiting of lane.waiting) waiting.abort();
   }
 
-  function note(watch: Watch, answered: boolean, tested: readonly Watch[]): void {
+  function note(watch: Watch, called: Called, tested: readonly Watch[]): void {
     // What was sent before the rest began says nothing about its end.
     if (watch.breaker.rest !== null && !tested.includes(watch)) return;
-    watch.breaker = afterCall(watch.breaker, answered, now(), options.breaker);
+    watch.breaker = afterCall(watch.breaker, called, now(), options.breaker);
     if (watch.breaker.rest === null) return;
     for (const lane of lanes.values()) if (watch === whole || watch === lane || watch === lanes.get(READ)) sendAway(lane);
   }
@@ -185,13 +202,15 @@ export function mannered(http: Http, options: MannersOptions, clock: Clock): Htt
   async function send(request: HttpRequest, signal: AbortSignal, lane: Lane, tested: readonly Watch[]): Promise<HttpResponse> {
     const response = await http.call(request, signal).catch((thrown: unknown) => {
       if (thrown instanceof Fault && !signal.aborted) {
-        if (thrown.code === "http.unreachable") note(whole, false, tested);
-        if (TROUBLE.has(thrown.code)) note(lane, false, tested);
+        if (thrown.code === "http.unreachable") note(whole, "failed", tested);
+        if (TROUBLE.has(thrown.code)) note(lane, "failed", tested);
       }
       throw thrown;
     });
-    note(whole, true, tested);
-    note(lane, response.status < 500, tested);
+    const called = response.status === UNAUTHORIZED ? "refused" : response.status < 500 ? "answered" : "failed";
+    lane.refusedSince = called === "refused" ? (lane.refusedSince ?? now()) : null;
+    note(whole, "answered", tested);
+    note(lane, called, tested);
     const until = response.status === 429 || response.status === 503 ? retryAfter(response.headers, clock.now()) : null;
     if (until !== null && until.getTime() > now()) {
       lane.closedUntil = Math.max(lane.closedUntil, until.getTime());
@@ -214,6 +233,10 @@ export function mannered(http: Http, options: MannersOptions, clock: Clock): Htt
       } finally {
         for (const watch of tested) watch.testing = false;
       }
+    },
+    refusedSince: () => {
+      const since = [...lanes.values()].flatMap((lane) => lane.refusedSince ?? []);
+      return since.length === 0 ? null : new Date(Math.min(...since));
     },
     close: () => {
       closed = true;

@@ -108,8 +108,22 @@ function daemonAilments(found: Condition): readonly Ailment[] {
   }
   return [
     ...found.mailboxes.flatMap((mailbox) => mailboxAilments(mailbox.name, lastSweep(found, mailbox.name), pulse, at)),
+    ...(pulse.refusing ?? [])
+      .filter(({ since }) => at.getTime() - Date.parse(since) >= TROUBLE_MS)
+      .map(({ service, since }) => refusing(service, since)),
     ...still(found),
   ];
+}
+
+/** What is said of a service that does not take our key, before it is an ailment too. */
+export function refusing(service: string, since: string): Ailment {
+  return {
+    about: "service",
+    name: service,
+    code: "service.unauthorized",
+    message: `service ${service} has not taken its key since ${since}: nothing is read there, every mail waits`,
+    advice: "put the right apiKey in, see `billhook check`, and restart the daemon; nothing is lost, and nothing has to be put back",
+  };
 }
 
 function mailboxAilments(name: string, sweptAt: string | null, pulse: Pulse, at: Date): readonly Ailment[] {

@@ -11,7 +11,13 @@ import type { RetryRule } from "./retry.ts";
 import type { Routing } from "./route.ts";
 
 /** An extraction service with what its owner decided about it. */
-export type Service = { readonly extractor: Extractor; readonly limits: Limits; readonly mapping: Mapping };
+export type Service = {
+  readonly extractor: Extractor;
+  readonly limits: Limits;
+  readonly mapping: Mapping;
+  /** Since when the service has not taken our key; null, as when left out: it does, as far as is known. */
+  readonly refusedSince?: () => Date | null;
+};
 
 /** A sink with what its owner decided about it. */
 export type Outlet = { readonly sink: Sink; readonly retry: RetryRule };

@@ -42,6 +42,8 @@ export type Pulse = {
     /** Since when there was always some trouble; a pulse of an older version does not say. */
     readonly troubleSince?: string | null;
   }[];
+  /** Services that do not take our key, and since when; a pulse of an older version does not say. */
+  readonly refusing?: readonly { readonly service: string; readonly since: string }[];
 };
 
 /** `name`: of a service or a sink. */

@@ -446,6 +446,52 @@ describe("a call that must not be sent", () => {
   });
 });
 
+describe("a key that is not taken", () => {
+  test("one 401 is a rest for its category, without blame for who waits; one call after each rest tries, and an answer ends it", async () => {
+    let code = 401;
+    const { call, fault, pass, server, http, clock } = await service((...asked) => status(code)(...asked), { rates: {} });
+    expect(http.refusedSince()).toBeNull();
+    expect((await call("run")).status).toBe(401);
+    const since = new Date(START);
+    expect(http.refusedSince()).toEqual(since);
+    expect(await fault("run")).toMatchObject({
+      code: "http.unauthorized",
+      temporary: true,
+      blameless: true,
+      message: expect.stringContaining(`does not take its key for calls of the kind "run" since ${since.toISOString()}`),
+    });
+    pass(10_000);
+    expect((await call("run")).status).toBe(401);
+    expect(await fault("run")).toMatchObject({ code: "http.unauthorized" });
+    expect(http.refusedSince(), "since the first").toEqual(since);
+    pass(20_000);
+    code = 200;
+    expect((await call("run")).status).toBe(200);
+    expect(http.refusedSince()).toBeNull();
+    expect((await call("run")).status).toBe(200);
+    expect(server.asked).toHaveLength(4);
+    expect(clock.now().getTime()).toBe(START + 30_000);
+  });
+
+  test("where questions are refused nothing is ordered; where orders are, questions go on and do not end it", async () => {
+    const questions = await service(status(401));
+    await questions.call("read");
+    expect(await questions.fault("run")).toMatchObject({ code: "http.unauthorized", message: expect.stringContaining('"read"') });
+    let code = 401;
+    const orders = await service((asked, response, nth) => status(asked.path === "/read" ? 200 : code)(asked, response, nth));
+    await orders.call("run");
+    expect((await orders.call("read", never, "/read")).status).toBe(200);
+    expect(await orders.fault("run")).toMatchObject({ code: "http.unauthorized" });
+    expect(orders.http.refusedSince()).not.toBeNull();
+    // Another failure is not the key's, and the rest is called by its name.
+    code = 500;
+    orders.pass(10_000);
+    await orders.call("run");
+    expect(orders.http.refusedSince()).toBeNull();
+    expect(await orders.fault("run")).toMatchObject({ code: "http.resting" });
+  });
+});
+
 describe("the decisions, pure", () => {
   const options = { failures: 5, firstMs: 1_000, longestMs: 60_000 };
 
@@ -456,7 +502,7 @@ describe("the decisions, pure", () => {
         let inARow = 0;
         answers.forEach((answered, second) => {
           const now = second * 1_000;
-          breaker = afterCall(breaker, answered, now, options);
+          breaker = afterCall(breaker, answered ? "answered" : "failed", now, options);
           inARow = answered ? 0 : inARow + 1;
           expect(breaker.rest).toEqual(
             inARow < 5 ? null : { until: now + (breaker.rest?.lengthMs ?? 0), lengthMs: Math.min(60_000, 1_000 * 2 ** (inARow - 5)) },
@@ -465,6 +511,17 @@ describe("the decisions, pure", () => {
         });
       }),
     );
+  });
+
+  test("a key that is not taken need not be seen twice; the rests grow all the same", () => {
+    const rests: number[] = [];
+    let breaker: Breaker = CLOSED;
+    for (let second = 0; second < 8; second++) {
+      breaker = afterCall(breaker, "refused", second * 1_000, options);
+      rests.push(breaker.rest?.lengthMs ?? 0);
+    }
+    expect(rests).toEqual([1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]);
+    expect(afterCall(breaker, "answered", 9_000, options)).toEqual(CLOSED);
   });
 
   test("property: nobody comes back before the door opens", () => {

@@ -115,6 +115,11 @@ describe("an ailment names its culprit and the reason", () => {
         /nothing is read by a service although tasks have been due for 11 minutes, the oldest for service late/,
       ],
     ],
+    [
+      "a service has not taken its key for ten minutes",
+      { pulse: pulse(5, {}, { refusing: [{ service: "squid", since: ago(600) }] }) },
+      ["service", "squid", "service.unauthorized", /squid has not taken its key since 2026-03-01T11:50:00.000Z/],
+    ],
     ["nothing is delivered", { still: [stands("deliver", "erp")] }, ["sink", "erp", "tasks.still", /sink erp/]],
     ["nothing is split", { still: [stands("split", null)] }, ["tasks", null, "tasks.still", /no message is split/]],
   ];
