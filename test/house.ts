@@ -61,7 +61,7 @@ const CONTRACTS: Readonly<Record<string, readonly string[]>> = {
   source: ["source.ts"],
   extractor: ["extractor.ts"],
   sink: ["sink.ts", "delivery.ts"],
-  store: ["store.ts", "record.ts", "mail.ts", "search.ts", "upkeep.ts", "owed.ts", "recovery.ts"],
+  store: ["store.ts", "record.ts", "delivery.ts", "mail.ts", "search.ts", "upkeep.ts", "owed.ts", "recovery.ts"],
 };
 
 /** One door a package: who may import it. Node's own modules are free, except those that are doors too. */

@@ -11,6 +11,9 @@ class SlowFirst extends BaseSequencer {
   }
 }
 
+// Billhook is started by the hundred: what it loads is compiled once, and each start costs half.
+process.env.NODE_COMPILE_CACHE ??= new URL("../node_modules/.cache/compiled", import.meta.url).pathname;
+
 export default defineConfig({
   test: {
     root: new URL("..", import.meta.url).pathname,

@@ -7,7 +7,7 @@ import { assembleDoors, type Doors } from "../daemon/assemble.ts";
 import { type Period, type Plan, planBackfill, type Tally, backfill as takeIn } from "../daemon/backfill.ts";
 import { assembleSpool } from "../daemon/state.ts";
 import { sizeText } from "../pipeline/health.ts";
-import type { Limits } from "../pipeline/limits.ts";
+import { forBackfill, type Limits } from "../pipeline/limits.ts";
 import type { Ledger } from "../store/store.ts";
 import { confirmed } from "./confirm.ts";
 import { withLedger } from "./ledger.ts";
@@ -93,15 +93,18 @@ async function meaning({ wanted }: Plan, { services, routing }: Doors, ledger: L
   const each = perAttachment ? "one for each attachment, which are not counted before they are read" : "one for each mail";
   const lines = [`runs     ${wanted.size} ${perAttachment ? "or more" : "at most"} ${at}: ${each}`];
   for (const name of names) {
-    const limits = services.get(name)?.limits;
-    if (limits === undefined) continue;
+    const service = services.get(name);
+    if (service === undefined) continue;
+    const limits = forBackfill(service.limits);
     const { runs: today } = await ledger.bought(name, midnight);
     lines.push(...limitLines(name, limits, [...wanted.values()], today));
   }
   for (const { name, why } of await ledger.paused()) {
     if (names.includes(name)) lines.push(`paused   ${name}: ${why}; nothing is bought there before \`billhook resume ${name}\``);
   }
-  lines.push(`daemon   ${(await ledger.held()) ? "runs, and begins with them at once" : "does not run: they wait for `billhook run`"}`);
+  lines.push(
+    `daemon   ${(await ledger.held()) ? "runs, and begins with them at once; new mail goes first" : "does not run: they wait for `billhook run`"}`,
+  );
   return lines.map(visible);
 }
 
@@ -120,7 +123,8 @@ function limitLines(
       ...(runsPerDay === null ? [] : [`${runsPerDay} a day`]),
     ];
     const long = days > 1 && days * 24 > hours ? `${days} days` : `${hours} hours`;
-    lines.push(`limits   ${name}: ${most.join(", ")} (${today} today so far); what is over waits: about ${long} for all of them`);
+    const half = `half of its limits, ${most.join(", ")}, is for them`;
+    lines.push(`limits   ${name}: ${half} (${today} bought today so far); what is over waits: about ${long} for all of them`);
   }
   const large = maxBytes === null ? 0 : sizes.filter((size) => size > maxBytes).length;
   if (large > 0) lines.push(`limits   ${name}: ${mails(large)} above maxBytes, held until \`billhook release\``);

@@ -1,8 +1,9 @@
 /** What `billhook status` tells: how each mailbox, service and sink stands, which mails need a person, and what was spent. */
 import type { FaultRecord } from "../base/errors.ts";
 import { type Ailment, type Condition, lastSweep, oldestDue, refusing, sizeText } from "../pipeline/health.ts";
+import { deliveryNameOf } from "../store/delivery.ts";
 import type { Summary } from "../store/mail.ts";
-import { deliveryNameOf, isGivenUp, type Task } from "../store/record.ts";
+import { isGivenUp, type Task } from "../store/record.ts";
 import type { Ledger, Paused, Queue, TaskState } from "../store/store.ts";
 import { visible } from "./visible.ts";
 import { faultText, mending, shortId, unreadText, withCommand } from "./words.ts";

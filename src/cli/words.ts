@@ -2,8 +2,9 @@
 import type { FaultRecord } from "../base/errors.ts";
 import type { Row, Trouble } from "../desk/desk.ts";
 import type { Address } from "../message/message.ts";
+import { deliveryNameOf, positionOf } from "../store/delivery.ts";
 import type { ArrivalRecord } from "../store/mail.ts";
-import { deliveryNameOf, positionOf, type Standing } from "../store/record.ts";
+import type { Standing } from "../store/record.ts";
 import { visible } from "./visible.ts";
 
 /** As much of an id as people are shown, and as names it. */

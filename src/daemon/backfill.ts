@@ -71,9 +71,11 @@ export type BackfillOptions = {
 /** A daemon that starts meanwhile removes files that are not finished, and whoever writes to the ledger may keep us waiting. */
 const TRIES = 5;
 const PAUSE_MS = 1_000;
+/** Far below what the daemon's own intake stops at. */
+const MOST_UNSPLIT = 1_000;
 
 /**
- * Resolves when everything wanted that is still there is in the ledger, or the signal is aborted: planned again, it goes on from there.
+ * What it takes comes after what comes by itself, and waits while the daemon has much to split. Resolves when everything wanted that is still there is in the ledger, or the signal is aborted: planned again, it goes on from there.
  * What the mailbox fails at is repeated by the source for as long as it takes. Throws `backfill.renumbered`, and the Fault of a disk or
  * ledger that fails five times in a row, or is full.
  */
@@ -87,7 +89,7 @@ export async function backfill({ source, plan, works, tell, clock }: BackfillOpt
       for await (const sight of source.arrivals({ uidValidity, uid: read, since: null, until: 0 }, signal, (uid) => wanted.has(uid))) {
         if (sight.cursor.uidValidity !== uidValidity) throw renumbered(source.name);
         if (sight.is === "swept" || sight.cursor.uid > last) return tally;
-        const became = await take(sight, works, clock);
+        const became = await take(sight, works, clock, signal);
         if (became === null) continue;
         tally = { ...tally, [became]: tally[became] + 1, bytes: tally.bytes + (wanted.get(sight.cursor.uid) ?? 0) };
         tell(tally);
@@ -111,17 +113,21 @@ async function take(
   sight: Exclude<Sight, { is: "swept" }>,
   { ledger, spool }: BackfillOptions["works"],
   clock: Clock,
+  signal: AbortSignal,
 ): Promise<Became | null> {
   if (sight.is === "unreadable") {
     await ledger.receiveUnreadable({ origin: sight.origin, fault: recordOf(sight.fault), cursor: null, now: clock.now() });
     return sight.fault.code === "imap.too-large" ? "tooLarge" : "unreadable";
   }
   const { origin, receivedAt, size, bytes } = sight.arrival;
+  // Without a daemon nothing is split, and nothing to wait for.
+  while (!signal.aborted && (await ledger.unsplit()) >= MOST_UNSPLIT && (await ledger.held())) await clock.sleep(PAUSE_MS, signal);
+  if (signal.aborted) return null;
   const low = await spool.room(size);
   if (low !== null) throw low;
   try {
     const { sha256, size } = await spool.keep("raw")(bytes);
-    const received = await ledger.receive({ blob: { sha256, size }, origin, receivedAt, cursor: null, now: clock.now() });
+    const received = await ledger.receive({ blob: { sha256, size }, origin, receivedAt, cursor: null, rank: 1, now: clock.now() });
     return received.isNew ? "taken" : "known";
   } catch (thrown) {
     if (thrown instanceof Fault && thrown.code.startsWith("imap.")) return null;

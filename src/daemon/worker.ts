@@ -125,12 +125,12 @@ export function createWorker({ works, concurrency, tell, log, clock }: WorkerOpt
       took = true;
     }
     // There may be more of the same, for other services or sinks.
-    if (took && due.length === concurrency) line.lookAt = 0;
+    if (took && due.length >= concurrency) line.lookAt = 0;
     else if (line.lookAt > 0) {
       const restMs = Math.max(line.asks ? ASKING_REST_MS : 0, (performance.now() - began) / LOOKING_SHARE);
       line.restUntil = now + Math.min(NAP_MS, restMs);
-      const later = next[due.length];
-      const nextAt = later === undefined ? line.lookAt : Math.min(line.lookAt, Date.parse(later.dueAt));
+      const later = next.filter(({ dueAt }) => Date.parse(dueAt) > now).map(({ dueAt }) => Date.parse(dueAt));
+      const nextAt = Math.min(line.lookAt, ...later);
       line.lookAt = Math.max(line.restUntil, nextAt);
     }
     return took;

@@ -4,8 +4,9 @@ import { asFault, Fault, type FaultRecord, permanent, recordOf } from "../base/e
 import type { Mapped, Mapping } from "../mapping/mapping.ts";
 import type { Blob } from "../message/message.ts";
 import { skippedOf } from "../pipeline/document.ts";
+import { deliveryNameOf, positionOf } from "../store/delivery.ts";
 import type { ArrivalRecord, MessageRecord, Summary } from "../store/mail.ts";
-import { deliveryNameOf, isGivenUp, positionOf, type ResultRecord, reextractionOf, type Task, UNREADABLE } from "../store/record.ts";
+import { isGivenUp, type ResultRecord, reextractionOf, type Task, UNREADABLE } from "../store/record.ts";
 import type { Ledger, Shelf, Spool } from "../store/store.ts";
 import { goneFault, type Kept } from "../store/upkeep.ts";
 import type { Desk, DocumentLife, Life, Row, Trouble, Unread } from "./desk.ts";

@@ -2,7 +2,8 @@
 import { permanent } from "../base/errors.ts";
 import type { Delivered, Entry } from "../sink/delivery.ts";
 import type { Delivery, Receipt } from "../sink/sink.ts";
-import { deliveryNameOf, positionOf, type Task, type Telling, tellingOf } from "../store/record.ts";
+import { deliveryNameOf, positionOf, type Telling, tellingOf } from "../store/delivery.ts";
+import type { Task } from "../store/record.ts";
 import { goneFault } from "../store/upkeep.ts";
 import { type Opened, openDocument, skippedOf } from "./document.ts";
 import type { Step, Works } from "./step.ts";

@@ -14,6 +14,12 @@ export type Limits = {
   readonly maxParts: number | null;
 };
 
+/** What a backfill brings may use half of what may be bought: the other half is for what comes by itself. Pure. */
+export function forBackfill(limits: Limits): Limits {
+  const half = (most: number | null) => (most === null ? null : Math.ceil(most / 2));
+  return { ...limits, runsPerDay: half(limits.runsPerDay), runsPerHour: half(limits.runsPerHour) };
+}
+
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 /** When a window is full only with documents on their way: nothing says when, or whether, they are bought. */

@@ -1,6 +1,7 @@
 /** The pipeline: the table of steps, and advance(): one task, one effect, one save. */
 import { asFault, type Fault, permanent } from "../base/errors.ts";
-import { deliveryNameOf, type Event, type Outcome, type Task, type TaskKind, UNREADABLE } from "../store/record.ts";
+import { deliveryNameOf } from "../store/delivery.ts";
+import { type Event, type Outcome, type Task, type TaskKind, UNREADABLE } from "../store/record.ts";
 import { deliver } from "./deliver.ts";
 import { extract } from "./extract.ts";
 import { retryAsKnown } from "./retry.ts";

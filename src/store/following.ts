@@ -1,16 +1,6 @@
 /** What follows from the tasks a message has: its results are delivered, and at the end every mailbox it was seen in is told. Pure. */
-import {
-  deliveryKey,
-  deliveryNameOf,
-  type NewTask,
-  positionOf,
-  type RouteRecord,
-  reextractionOf,
-  type Task,
-  type Telling,
-  tellingMemo,
-  tellingOf,
-} from "./record.ts";
+import { deliveryKey, deliveryNameOf, positionOf, type Telling, tellingMemo, tellingOf } from "./delivery.ts";
+import { type NewTask, type RouteRecord, reextractionOf, type Task } from "./record.ts";
 
 export type Known = Pick<Task, "kind" | "status" | "subject" | "memo" | "fault">;
 

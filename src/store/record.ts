@@ -10,6 +10,10 @@ export type TaskStatus = "open" | "done" | "failed" | "held" | "ignored" | "repl
 /** Plain JSON a task carries from one effect to the next. */
 export type TaskMemo = { readonly [key: string]: string | number | boolean | null | readonly string[] };
 
+/** What comes by itself goes before what a backfill brings: 0 before 1. */
+export type Rank = 0 | 1;
+export const RANKS: readonly Rank[] = [0, 1];
+
 export type Task = {
   readonly id: number;
   readonly kind: TaskKind;
@@ -27,6 +31,7 @@ export type Task = {
   readonly fault: FaultRecord | null;
   /** True when a person let it go although a limit would hold it. */
   readonly released: boolean;
+  readonly rank: Rank;
   readonly createdAt: string;
   readonly updatedAt: string;
 };
@@ -64,46 +69,6 @@ export type TellingRecord =
   | { readonly is: "keyword"; readonly keyword: string }
   | { readonly is: "label"; readonly label: string };
 
-/** What a delivery tells of, a document or a whole message, and to whom; `time` is 2 when it is told for the second time, under another key. */
-export type DeliveryName = { readonly of: string; readonly sink: string; readonly time: number };
-
-/** The key of a delivery, the same at every try: `<message>.<position>.<sink>` or `<message>.<sink>`, with `~2` for the second time. */
-export function deliveryKey({ of, sink, time }: DeliveryName): string {
-  return `${of}.${sink}${time === 1 ? "" : `~${time}`}`;
-}
-
-export function deliveryNameOf(key: string): DeliveryName {
-  const [plain = "", time = "1"] = key.split("~");
-  const dot = plain.lastIndexOf(".");
-  return { of: plain.slice(0, dot), sink: plain.slice(dot + 1), time: Number(time) };
-}
-
-/**
- * What a delivery tells, decided when its task was made and the same at every try: the positions of the documents that were read, and why
- * the others were not. null for a task of an older version, which tells what is there.
- */
-export type Telling = {
-  readonly read: readonly number[];
-  readonly faults: { readonly [position: string]: { readonly code: string; readonly message: string } };
-};
-
-const READ = "read";
-const FAULTS = "faults";
-
-export function tellingMemo({ read, faults }: Telling): TaskMemo {
-  return { [READ]: read.join(","), ...(Object.keys(faults).length === 0 ? {} : { [FAULTS]: JSON.stringify(faults) }) };
-}
-
-export function tellingOf(memo: TaskMemo | null): Telling | null {
-  const read = memo?.[READ];
-  if (typeof read !== "string") return null;
-  const faults = memo?.[FAULTS];
-  return {
-    read: read === "" ? [] : read.split(",").map(Number),
-    faults: typeof faults === "string" ? (JSON.parse(faults) as Telling["faults"]) : {},
-  };
-}
-
 /** In the memo of a split task: the message is read anew, by this service or the one of its route, into documents from this position on. */
 export type Reextraction = { readonly service: string | null; readonly from: number };
 
@@ -114,12 +79,6 @@ export function reextractionMemo({ service, from }: Reextraction): TaskMemo {
 export function reextractionOf(memo: TaskMemo | null): Reextraction | null {
   const from = memo?.from;
   return typeof from === "number" ? { service: typeof memo?.service === "string" ? memo.service : null, from } : null;
-}
-
-/** 0 for a whole message. */
-export function positionOf(of: string): number {
-  const dot = of.lastIndexOf(".");
-  return dot === -1 ? 0 : Number(of.slice(dot + 1));
 }
 
 /** What one run reads: `<message>.<position>`, and the ids of the parts it is made of. */

@@ -6,6 +6,7 @@ import type {
   DocumentRecord,
   Event,
   Outcome,
+  Rank,
   ReceiptRecord,
   ResultRecord,
   RouteRecord,
@@ -89,6 +90,8 @@ export type Arriving = {
   readonly receivedAt: string | null;
   /** null: out of turn, how far the mailbox has been read stays as it is. */
   readonly cursor: CursorRecord | null;
+  /** Of the message, if it is new; 0 when left out. */
+  readonly rank?: Rank;
   readonly now: Date;
 };
 
@@ -115,8 +118,8 @@ export type Ledger = Search &
     readonly swept: (mailbox: string, cursor: CursorRecord, at: Date) => Promise<void>;
 
     /**
-     * Open tasks that are due, longest waiting first, without those in `except`; of one kind, or of all, but not for the services and sinks in
-     * `exceptNames`. Of `extract`, with `asks`, only what asks after a run that was bought, or with false only the others. In them
+     * Open tasks that are due, longest waiting first, without those in `except`; of all kinds, or of one: then those of each rank behind those
+     * of the rank before, `limit` of each at most. Not for the services and sinks in `exceptNames`. Of `extract`, with `asks`, only what asks after a run that was bought, or with false only the others. In them
      * `failingSince` of a delivery counts the time others kept it waiting (`failingSinceOf` in sql/failing.ts).
      */
     readonly due: (

@@ -1,7 +1,8 @@
 /** `GET /metrics`: what is counted, in the text format of Prometheus. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import { ailmentsOf, type Condition, lastSweep, oldestDue } from "../pipeline/health.ts";
-import { deliveryNameOf, type Event, TASK_KINDS, type TaskKind } from "../store/record.ts";
+import { deliveryNameOf } from "../store/delivery.ts";
+import { type Event, TASK_KINDS, type TaskKind } from "../store/record.ts";
 import type { Ledger, Spending, TaskState } from "../store/store.ts";
 import type { Look } from "./health.ts";
 import type { Route } from "./web.ts";

@@ -292,6 +292,35 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
       }),
     );
 
+    test(
+      "what a backfill brought comes after what came by itself, with all that follows from it",
+      withLedger(async (ledger) => {
+        const blob = { sha256: id("old"), size: 9 };
+        const old = { blob, origin: origin(1), receivedAt: null, cursor: null, rank: 1 as const, now: at(1) };
+        await ledger.receive(old);
+        await receive(ledger, "new", 50);
+        await receive(ledger, "newer", 70);
+        const due = async (kind: "split" | "extract", limit: number) =>
+          (await ledger.due(at(60), limit, [], kind)).map(({ message, rank }) => [message, rank]);
+        expect(await due("split", 9)).toEqual([
+          [id("new"), 0],
+          [id("old"), 1],
+        ]);
+        // So many of each: what is to come by itself must not hide what is due.
+        expect(await ledger.due(at(99), 1, [], "split")).toMatchObject([{ message: id("new") }, { message: id("old") }]);
+        expect(await ledger.nextDue([], "split")).toEqual(at(1));
+        await ledger.save(await taskOf(ledger, "old", "split"), splitDone("old"), at(20));
+        await ledger.save(await taskOf(ledger, "new", "split"), splitDone("new"), at(51));
+        expect(await due("extract", 9)).toEqual([
+          [id("new"), 0],
+          [id("old"), 1],
+        ]);
+        // Seen once more it stays what it is.
+        await ledger.receive({ ...old, origin: origin(80), rank: 0, now: at(80) });
+        expect(new Set((await ledger.tasks(id("old"))).map(({ rank }) => rank))).toEqual(new Set([1]));
+      }),
+    );
+
     describe("since when a delivery fails", () => {
       /** Documents 1 and 2, read at these moments, and a way to what is due of them. */
       async function two(ledger: Ledger, first: number, second: number) {

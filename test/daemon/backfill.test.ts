@@ -145,6 +145,36 @@ describe("taking in", () => {
     expect(await uids()).toEqual([]);
   });
 
+  test("while the daemon has much to split it waits, and goes on when there is less", async () => {
+    const { ledger, spool, plan, uids } = await stage([mail("a"), mail("b")]);
+    const many = Array.from({ length: 1_000 }, (_, index) => ({
+      blob: { sha256: index.toString(16).padStart(64, "0"), size: 1 },
+      origin: { mailbox: "other", uidValidity: "1", uid: index + 1 },
+      receivedAt: null,
+      cursor: null,
+      now: new Date(),
+    }));
+    await ledger.receiveAll(many);
+    const source = createImapSource(optionsFor(server, { folder }), { clock: fastClock, log: silent });
+    onTestFinished(() => source.close());
+    const waits: number[] = [];
+    const stop = new AbortController();
+    const clock = {
+      ...fastClock,
+      sleep: async (milliseconds: number, signal?: AbortSignal) => {
+        if (milliseconds === 1_000) waits.push((await uids()).length);
+        const [task] = waits.length === 3 ? await ledger.due(new Date(), 1, [], "split") : [];
+        if (task !== undefined) await ledger.save(task, { is: "done" }, new Date());
+        if (waits.length === 6) stop.abort();
+        await fastClock.sleep(milliseconds, signal);
+      },
+    };
+    const tally = await backfill({ source, plan: plan(1, 2), works: { ledger, spool }, tell: () => {}, clock }, stop.signal);
+    // After the third look there was room for one.
+    expect(tally.taken).toBe(1);
+    expect(waits).toEqual([0, 0, 0, 1, 1, 1]);
+  });
+
   test("aborted it ends after the message in hand, and what was told is in the ledger", async () => {
     const { ledger, spool, plan, uids } = await stage([mail("a"), mail("b"), mail("c"), mail("d")]);
     const stop = new AbortController();

@@ -8,9 +8,10 @@ import { createWorker } from "../../src/daemon/worker.ts";
 import type { Extractor, Progress } from "../../src/extractor/extractor.ts";
 import type { Works } from "../../src/pipeline/step.ts";
 import type { Sink } from "../../src/sink/sink.ts";
-import { deliveryNameOf, type Event } from "../../src/store/record.ts";
+import { deliveryNameOf } from "../../src/store/delivery.ts";
+import type { Event } from "../../src/store/record.ts";
 import { LEDGER_FILE } from "../../src/store/sql.ts";
-import { arrive, extractorOf, sinkOf, sourceOf, worksIn } from "../pipeline/works.ts";
+import { arrive, backfilled, extractorOf, sinkOf, sourceOf, worksIn } from "../pipeline/works.ts";
 import { temporaryDirectory } from "../store/disk.ts";
 
 const answered: Progress = {
@@ -111,6 +112,33 @@ describe("shares", () => {
     // What is due and has no hand is not asked for in circles.
     await nap();
     expect(hanging).toHaveLength(1);
+    stop.abort();
+    abandon.abort();
+    await running;
+  });
+
+  test("new mail is ordered before what a backfill brought, though that has been due for longer", async () => {
+    const { promise: begun, resolve: isBegun } = Promise.withResolvers<void>();
+    const { promise: goOn, resolve } = Promise.withResolvers<void>();
+    const order: string[] = [];
+    const { extractor } = extractorOf(async ({ document }): Promise<Progress> => {
+      order.push(document.message);
+      isBegun();
+      await goOn;
+      return answered;
+    });
+    const { works, worker, told, stop, abandon } = await stage(extractor, 1);
+    const old: string[] = [];
+    for (const [uid, mail] of MAILS.slice(0, 3).entries()) old.push(await backfilled(works, mail, uid + 1));
+    const running = worker.run(stop.signal, abandon.signal);
+    await begun;
+    await told("split.done", 3);
+    const fresh = await arrive(works, MAILS[3] ?? "", 9);
+    worker.wake();
+    await told("split.done", 4);
+    resolve();
+    await told("settle.done", 4);
+    expect(order).toEqual([old[0], fresh, old[1], old[2]]);
     stop.abort();
     abandon.abort();
     await running;

@@ -9,7 +9,7 @@ import type { Service, Works } from "../../src/pipeline/step.ts";
 import type { Task } from "../../src/store/record.ts";
 import { type TestClock, testClock } from "../extractor/documents.ts";
 import { temporaryDirectory } from "../store/disk.ts";
-import { arrive, drain, extractorOf, openTask, sinkOf, sourceOf, worksIn } from "./works.ts";
+import { arrive, backfilled, drain, extractorOf, openTask, sinkOf, sourceOf, worksIn } from "./works.ts";
 
 const never = new AbortController().signal;
 const NONE: Limits = { runsPerDay: null, runsPerHour: null, maxBytes: null, maxParts: null };
@@ -104,6 +104,24 @@ describe("runsPerHour", () => {
     await advance(three as Task, works, never);
     const waits = (await open(works)).find(({ id }) => id === three?.id);
     expect([made.bought.length, waits?.dueAt]).toEqual([2, "2026-05-04T11:59:00.001Z"]);
+  });
+});
+
+describe("a backfill", () => {
+  test("may use half of what may be bought; new mail gets the rest at once", async () => {
+    const { made, works, clock } = await stage(0, { runsPerHour: 3 }, shop);
+    const begun = clock.now().getTime();
+    for (const [index, mail] of MAILS.slice(0, 4).entries()) await backfilled(works, mail, index + 1);
+    for (const task of await works.ledger.due(clock.now(), 99, [])) await advance(task, works, never);
+    for (const task of await open(works)) await advance(task, works, never);
+    expect(made.bought).toHaveLength(2);
+    expect(codes((await open(works)).filter(({ fault }) => fault !== null))).toEqual(["limit.runs", "limit.runs"]);
+    const fresh = await arrive(works, MAILS[5] ?? "", 9);
+    for (const task of await works.ledger.due(clock.now(), 99, [], "split")) await advance(task, works, never);
+    for (const task of await works.ledger.due(clock.now(), 1, [], "extract", [], false)) await advance(task, works, never);
+    expect(made.bought.map(({ document }) => document)[2]).toBe(`${fresh}.1`);
+    await drain(works, clock);
+    expect(made.bought.map(({ at }) => at - begun)).toEqual([0, 0, 0, HOUR_MS + 1, HOUR_MS + 1]);
   });
 });
 

@@ -31,6 +31,7 @@ function task(attempts = 0, failingMs = 0): Task {
     memo: null,
     fault: null,
     released: false,
+    rank: 0,
     createdAt: at,
     updatedAt: at,
   };

@@ -1,6 +1,7 @@
 /** The works of a test: a real ledger and spool in a directory, and roles made by hand that write down what they were asked. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import type { Document, Extractor, Grain, Memo, Progress } from "../../src/extractor/extractor.ts";
 import { createMapping } from "../../src/mapping/mapping.ts";
 import { createGate } from "../../src/pipeline/limits.ts";
@@ -105,6 +106,14 @@ export async function worksIn(directory: string, { extractor, sinks, source, clo
     clock,
   };
   return { works, clock };
+}
+
+/** Takes in a message of fixtures/mail as a backfill does. Resolves with its id. */
+export async function backfilled(works: Works, fixture: string, uid: number, mailbox = "invoices"): Promise<string> {
+  const bytes = await readFile(new URL(`../../fixtures/mail/${fixture}.eml`, import.meta.url));
+  const blob = await works.spool.keep("raw")(Readable.from([bytes]));
+  const origin = { mailbox, uidValidity: "1", uid };
+  return (await works.ledger.receive({ blob, origin, receivedAt: null, cursor: null, rank: 1, now: works.clock.now() })).message;
 }
 
 const never = new AbortController().signal;

@@ -1,17 +1,9 @@
 /** What follows from a message's tasks: deliveries when there is something to tell, and every mailbox told at the end. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { deliveryKey, deliveryNameOf, positionOf } from "../../src/store/delivery.ts";
 import { following, type Known } from "../../src/store/following.ts";
-import {
-  deliveryKey,
-  deliveryNameOf,
-  type NewTask,
-  positionOf,
-  type RouteRecord,
-  type RouteSinkRecord,
-  type TaskKind,
-  type TaskStatus,
-} from "../../src/store/record.ts";
+import type { NewTask, RouteRecord, RouteSinkRecord, TaskKind, TaskStatus } from "../../src/store/record.ts";
 
 const MESSAGE = "5d41402abc4b2a76b9719d911017c592ae3b0c44298fc1c149afbf4c8996fb92";
 const doc = (position: number) => `${MESSAGE}.${position}`;

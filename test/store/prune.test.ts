@@ -277,7 +277,7 @@ test("the room is given back, and nothing of what was removed is left in the fil
   expect(left.length).toBeLessThan(before / 2);
 });
 
-test.each(["v1", "v2", "v4", "v5", "v8"])("a ledger written by %s forgets too, and gives its room back", async (version) => {
+test.each(["v1", "v2", "v4", "v5", "v8", "v10"])("a ledger written by %s forgets too, and gives its room back", async (version) => {
   const directory = await temporaryDirectory();
   await copyFile(new URL(`ledgers/${version}.sqlite`, import.meta.url), join(directory, LEDGER_FILE));
   const { ledger } = await opened(directory);

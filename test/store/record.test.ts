@@ -29,6 +29,7 @@ const task: Task = {
   memo: { rowId: "r" },
   fault: null,
   released: false,
+  rank: 0,
   createdAt: "2026-03-02T09:58:00.000Z",
   updatedAt: "2026-03-02T09:59:00.000Z",
 };

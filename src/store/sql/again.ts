@@ -1,6 +1,7 @@
 /** What a person has done again: failed and held tasks opened, results told once more. */
 import type { Transaction } from "kysely";
-import { deliveryKey, deliveryNameOf, isGivenUp, positionOf, reextractionOf, type Task } from "../record.ts";
+import { deliveryKey, deliveryNameOf, positionOf } from "../delivery.ts";
+import { isGivenUp, reextractionOf, type Task } from "../record.ts";
 import { addEvent, addTasks, close } from "./grow.ts";
 import { taskOf } from "./rows.ts";
 import type { Tables } from "./tables.ts";

@@ -1,7 +1,7 @@
 /** What the ledger says is to be done next: open tasks by their time, but not what is paused or comes after something else. */
 import { type ExpressionBuilder, type Kysely, sql } from "kysely";
-import type { TaskKind } from "../record.ts";
-import type { Ledger } from "../store.ts";
+import { RANKS, type Rank, type TaskKind } from "../record.ts";
+import type { DueTask, Ledger } from "../store.ts";
 import { failingSinceOf, failureBefore } from "./failing.ts";
 import { taskOf } from "./rows.ts";
 import type { Tables } from "./tables.ts";
@@ -48,8 +48,9 @@ function mayBeDelivered(e: OfTask) {
 
 export function dueOn(db: Kysely<Tables>): Pick<Ledger, "due" | "nextDue"> {
   /** Asked many times a second: no more is looked at than the kind needs, and a status that is no parameter finds its index at once. */
-  function open(except: readonly number[], kind?: TaskKind, exceptNames: readonly string[] = [], asks?: boolean) {
-    const all = db.selectFrom("task").where("status", "=", sql.lit("open"));
+  function open(except: readonly number[], kind?: TaskKind, exceptNames: readonly string[] = [], asks?: boolean, rank: Rank | null = null) {
+    const any = db.selectFrom("task").where("status", "=", sql.lit("open"));
+    const all = rank === null ? any : any.where("rank", "=", sql.lit(rank));
     const some = except.length === 0 ? all : all.where("id", "not in", [...except]);
     const named = exceptNames.length === 0 ? some : some.where((e) => isForNoneOf(e, exceptNames));
     // Found by their runs: behind fifty thousand that are to be ordered they would be found late by their time. No other kind has any.
@@ -74,24 +75,38 @@ export function dueOn(db: Kysely<Tables>): Pick<Ledger, "due" | "nextDue"> {
   return {
     due: async (now, limit, except, kind, exceptNames, asks) => {
       const before = kind === undefined || kind === "deliver";
-      const rows = await open(except, kind, exceptNames, asks)
-        .selectAll()
-        .select((e) => [nameOf(e).as("name"), before ? failureBefore(e).as("before") : e.lit(null).as("before")])
-        .where("due_at", "<=", now.toISOString())
-        .orderBy("id")
-        .limit(limit)
-        .execute();
-      return rows.map(({ before, name, ...row }) => {
-        const task = taskOf(row);
-        return { ...task, name, failingSince: failingSinceOf(task, before) };
-      });
+      const found: DueTask[] = [];
+      for (const rank of isRanked(kind, asks) ? RANKS : [null]) {
+        const rows = await open(except, kind, exceptNames, asks, rank)
+          .selectAll()
+          .select((e) => [nameOf(e).as("name"), before ? failureBefore(e).as("before") : e.lit(null).as("before")])
+          .where("due_at", "<=", now.toISOString())
+          .orderBy("id")
+          .limit(limit)
+          .execute();
+        for (const { before, name, ...row } of rows) {
+          const task = taskOf(row);
+          found.push({ ...task, name, failingSince: failingSinceOf(task, before) });
+        }
+      }
+      return found;
     },
 
     nextDue: async (except, kind, exceptNames, asks) => {
-      const row = await open(except, kind, exceptNames, asks).select("due_at").limit(1).executeTakeFirst();
-      return row === undefined ? null : new Date(row.due_at);
+      const next: string[] = [];
+      for (const rank of isRanked(kind, asks) ? RANKS : [null]) {
+        const row = await open(except, kind, exceptNames, asks, rank).select("due_at").limit(1).executeTakeFirst();
+        if (row !== undefined) next.push(row.due_at);
+      }
+      const [first] = next.toSorted();
+      return first === undefined ? null : new Date(first);
     },
   };
+}
+
+/** Whoever asks after runs asks after all of them. */
+function isRanked(kind: TaskKind | undefined, asks: boolean | undefined): boolean {
+  return kind !== undefined && !(kind === "extract" && asks === true);
 }
 
 /** Of the sink, or the service. */

@@ -1,16 +1,8 @@
 /** What a save adds to the ledger: what a step found, the tasks that follow, and a line of the audit trail. */
 import type { Transaction } from "kysely";
+import { deliveryNameOf, positionOf } from "../delivery.ts";
 import { following } from "../following.ts";
-import {
-  deliveryNameOf,
-  type Event,
-  type Growth,
-  type NewTask,
-  positionOf,
-  type RouteRecord,
-  type TaskStatus,
-  UNREADABLE,
-} from "../record.ts";
+import { type Event, type Growth, type NewTask, type RouteRecord, type TaskStatus, UNREADABLE } from "../record.ts";
 import { json, partRow } from "./rows.ts";
 import type { Tables } from "./tables.ts";
 import { tasksOf } from "./tasks.ts";
@@ -95,6 +87,7 @@ export async function addTasks(
         sink: name?.sink ?? null,
         position: name === null ? null : positionOf(name.of),
         released: 0,
+        rank: (e) => e.fn.coalesce(e.selectFrom("message").select("rank").where("id", "=", message), e.lit(0)),
         created_at: at,
         updated_at: at,
       })

@@ -1,8 +1,9 @@
 /** Makes a ledger that lost rows agree with itself again: what became of a message and is not known any more waits for a person. */
 import type { Database, Statement } from "better-sqlite3";
 import type { FaultRecord } from "../../base/errors.ts";
+import { deliveryNameOf, positionOf } from "../delivery.ts";
 import { following, type Known } from "../following.ts";
-import { deliveryNameOf, positionOf, type RouteRecord, reextractionOf, type TaskMemo } from "../record.ts";
+import { type RouteRecord, reextractionOf, type TaskMemo } from "../record.ts";
 import type { Carried } from "./salvage.ts";
 import { JSON_COLUMNS } from "./verify.ts";
 

@@ -260,6 +260,20 @@ const removals: Migration = {
   },
 };
 
+/** What a backfill brings comes after what comes by itself. */
+const ranks: Migration = {
+  up: async (db: Kysely<unknown>) => {
+    const { schema } = db;
+    for (const table of ["message", "task"]) {
+      const rank = schema.alterTable(table).addColumn("rank", "integer", (c) => c.notNull().defaultTo(0));
+      await rank.execute();
+    }
+    await schema.dropIndex("task_kind_due").execute();
+    const index = schema.createIndex("task_rank_due").on("task").columns(["kind", "rank", "due_at"]);
+    await index.where(sql.ref("status"), "=", sql.lit("open")).execute();
+  },
+};
+
 export const migrations: Readonly<Record<string, Migration>> = {
   "0001-first": first,
   "0002-money": money,
@@ -270,22 +284,5 @@ export const migrations: Readonly<Record<string, Migration>> = {
   "0007-again": again,
   "0008-ignored": ignored,
   "0009-removals": removals,
+  "0010-ranks": ranks,
 };
-
-/** The tables there are after them, in an order in which each names only those before it. */
-export const TABLES: readonly string[] = [
-  "mailbox",
-  "message",
-  "arrival",
-  "part",
-  "document",
-  "result",
-  "run",
-  "paused",
-  "webhook",
-  "receipt",
-  "task",
-  "event",
-  "pulse",
-  "removal",
-];

@@ -95,7 +95,7 @@ function keyOf({ mailbox, uidValidity, uid }: Arriving["origin"]) {
   return { mailbox, uid_validity: uidValidity, uid };
 }
 
-async function receive(trx: Transaction<Tables>, { blob, origin, receivedAt, cursor, now }: Arriving): Promise<Received> {
+async function receive(trx: Transaction<Tables>, { blob, origin, receivedAt, cursor, rank = 0, now }: Arriving): Promise<Received> {
   const at = now.toISOString();
   const known = await trx.selectFrom("message").select("raw_gone_at").where("id", "=", blob.sha256).executeTakeFirst();
   // It was pruned before, and its bytes came once more.
@@ -103,7 +103,7 @@ async function receive(trx: Transaction<Tables>, { blob, origin, receivedAt, cur
   if (known === undefined) {
     await trx
       .insertInto("message")
-      .values({ id: blob.sha256, size: blob.size, received_at: at, facts: null, faults: "[]", ignored: null })
+      .values({ id: blob.sha256, size: blob.size, received_at: at, facts: null, faults: "[]", ignored: null, rank })
       .execute();
     await addTasks(trx, blob.sha256, [{ kind: "split", subject: blob.sha256 }], at);
   }

@@ -56,6 +56,7 @@ function readTask(row: Row<Tables["task"]>): Task {
     memo: json(row.memo, "task", row.id, about) as TaskMemo | null,
     fault: json(row.fault, "task", row.id, about) as FaultRecord | null,
     released: row.released === 1,
+    rank: row.rank === 0 ? 0 : 1,
     createdAt: row.created_at,
     updatedAt: row.updated_at,
   };

@@ -2,7 +2,7 @@
 import Database from "better-sqlite3";
 import { TASK_KINDS } from "../record.ts";
 import { graftHeader, graftSchema } from "./graft.ts";
-import { TABLES } from "./migrations.ts";
+import { TABLES } from "./tables.ts";
 
 export type Row = { readonly [column: string]: unknown };
 export type Carried = { readonly rows: number; readonly whole: boolean };

@@ -12,6 +12,7 @@ export type Tables = {
     faults: string;
     route: string | null;
     ignored: string | null;
+    rank: Generated<number>;
   } & { [column in `${Kept}_gone_at`]: string | null };
   arrival: {
     id: Generated<number>;
@@ -86,6 +87,8 @@ export type Tables = {
     sink: string | null;
     position: number | null;
     released: number;
+    /** Of its message. */
+    rank: number;
     created_at: string;
     updated_at: string;
   };
@@ -103,6 +106,24 @@ export type Tables = {
   /** Bytes that went from the record, and have to go from the spool. */
   removal: { shelf: "raw" | "parts"; sha256: string };
 };
+
+/** Their names, in an order in which each names only those before it. */
+export const TABLES = [
+  "mailbox",
+  "message",
+  "arrival",
+  "part",
+  "document",
+  "result",
+  "run",
+  "paused",
+  "webhook",
+  "receipt",
+  "task",
+  "event",
+  "pulse",
+  "removal",
+] as const satisfies readonly (keyof Tables)[];
 
 /** As it is read. */
 export type Row<T> = { [K in keyof T]: T[K] extends Generated<infer G> ? G : T[K] };

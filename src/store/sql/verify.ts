@@ -5,7 +5,7 @@ import { permanent } from "../../base/errors.ts";
 import type { Finding, Inspection } from "../recovery.ts";
 import { checkVersion } from "../sql.ts";
 import { ledgerFault, openingFault } from "./faults.ts";
-import { TABLES } from "./migrations.ts";
+import { TABLES } from "./tables.ts";
 import { isCut } from "./wal.ts";
 
 /** Rows that one statement looks at: between two of them the daemon's log can be written back. */

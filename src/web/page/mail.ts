@@ -1,7 +1,7 @@
 /** One mail: where it stands, what it looks like beside what was read, where it went, what it cost, and what happened to it. */
 import type { DocumentLife, Life } from "../../desk/desk.ts";
 import { sizeText } from "../../pipeline/health.ts";
-import { deliveryNameOf, positionOf } from "../../store/record.ts";
+import { deliveryNameOf, positionOf } from "../../store/delivery.ts";
 import { link, mending } from "./buttons.ts";
 import { fields } from "./fields.ts";
 import { type Html, html } from "./html.ts";

@@ -2,7 +2,8 @@
 import type { FaultRecord } from "../../base/errors.ts";
 import type { Row, Trouble } from "../../desk/desk.ts";
 import type { Address } from "../../message/message.ts";
-import { deliveryNameOf, type Event, positionOf, type Standing } from "../../store/record.ts";
+import { deliveryNameOf, positionOf } from "../../store/delivery.ts";
+import type { Event, Standing } from "../../store/record.ts";
 import { type Html, html } from "./html.ts";
 
 export const STANDING: Readonly<Record<Standing, string>> = {
