@@ -44,12 +44,14 @@ export function linesOf(life: Life): readonly string[] {
 }
 
 export function unreadLines({ id, arrival }: Unread): readonly string[] {
-  const { origin, seenAt, fault } = arrival;
+  const { origin, seenAt, fault, ignored } = arrival;
+  const again = `\`billhook retry ${id}\` asks for it again`;
   const rows: readonly Row[] = [
     ["unread", `${id}, ${originText(origin)}: its bytes were never given`],
     ["seen", timeOf(seenAt)],
     ...(fault === null ? [] : [["why", `${unreadText(arrival)} [${fault.code}]`] as const]),
-    ["to do", `\`billhook retry ${id}\` asks for it again, \`billhook ignore ${id} --why …\` gives it up`],
+    ...(ignored === null ? [] : [["given up", ignored] as const]),
+    ["to do", ignored === null ? `${again}, \`billhook ignore ${id} --why …\` gives it up` : `nothing; ${again} after all`],
   ];
   return rows.map(([label, text]) => visible(`${label.padEnd(11)} ${text}`));
 }

@@ -35,13 +35,15 @@ export async function list(options: Options, { out, say }: Terminal): Promise<nu
     throw permanent("config.usage", "what could not be read has no sender and no subject: leave out --from and --subject");
   const after = sinceOf(since, systemClock.now());
   return withDesk(options.config, async (desk, _, config) => {
-    const found =
+    const unread = (await unreadFor(standing, options, desk, after)).map((one) => ({ json: one, line: unreadLine(one) }));
+    const rows =
       standing === UNREAD
-        ? (await unreadOf(desk, after, mailbox)).slice(0, limit).map((one) => ({ json: one, line: unreadLine(one) }))
+        ? []
         : (await desk.list({ state: standing, since: after, from, mailbox, subject, limit })).map((row) => ({
             json: row,
             line: rowLine(row),
           }));
+    const found = [...unread, ...rows].slice(0, limit);
     for (const { json, line } of found) out(options.json ? visibleJson(json) : line);
     if (found.length === 0)
       say(mailbox === null || mailbox in config.mailboxes ? "there is no such mail" : unknownMailbox(mailbox, config));
@@ -73,18 +75,25 @@ function sinceOf(since: string | null, now: Date): Date | null {
   throw permanent("config.usage", `expected --since as a duration such as 2d or 12h, or a date such as 2026-03-31, found ${since}`);
 }
 
-async function unreadOf(desk: Desk, since: Date | null, mailbox: string | null): Promise<readonly Unread[]> {
-  const all = await desk.unread();
-  const wanted = all.filter(({ arrival: { origin, seenAt } }) => {
+/** Without bytes there is neither sender nor subject: nothing is found by them. */
+async function unreadFor(
+  standing: Standing | typeof UNREAD | null,
+  { mailbox, from, subject }: Options,
+  desk: Desk,
+  since: Date | null,
+): Promise<readonly Unread[]> {
+  if ((standing !== UNREAD && standing !== "ignored") || (from ?? subject) !== null) return [];
+  const wanted = (await desk.unread(standing === "ignored")).filter(({ arrival: { origin, seenAt } }) => {
     return (mailbox === null || origin.mailbox === mailbox) && (since === null || new Date(seenAt) >= since);
   });
   return wanted.toSorted((a, b) => b.arrival.seenAt.localeCompare(a.arrival.seenAt));
 }
 
 function unreadLine({ id, arrival }: Unread): string {
-  const { origin, seenAt } = arrival;
-  const why = withCommand(unreadText(arrival), `billhook retry ${id}`);
-  return `${id.padEnd(16)}  ${timeOf(seenAt)}  ${UNREAD.padEnd(8)}  ${visible(origin.mailbox)} UID ${origin.uid}  ${why}`;
+  const { origin, seenAt, ignored } = arrival;
+  const why = withCommand(ignored === null ? unreadText(arrival) : visible(ignored), `billhook retry ${id}`);
+  const state = ignored === null ? UNREAD : "ignored";
+  return `${id.padEnd(16)}  ${timeOf(seenAt)}  ${state.padEnd(8)}  ${visible(origin.mailbox)} UID ${origin.uid}  ${why}`;
 }
 
 function rowLine({ id, receivedAt, standing, facts, troubles }: Row): string {

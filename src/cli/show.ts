@@ -11,7 +11,7 @@ type Options = { readonly config: string; readonly message: string; readonly jso
 export function show({ config, message, json }: Options, { out }: Terminal): Promise<number> {
   return withDesk(config, async (desk) => {
     const id = await meant(desk, message);
-    const unread = (await desk.unread()).find((one) => one.id === id);
+    const unread = [...(await desk.unread()), ...(await desk.unread(true))].find((one) => one.id === id);
     if (unread !== undefined) {
       for (const line of json ? [visibleJson(unread)] : unreadLines(unread)) out(line);
       return EXIT.done;

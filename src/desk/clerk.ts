@@ -158,7 +158,7 @@ export function createDesk({ ledger, spool, mappings, sinks, service: usual, clo
       return only;
     },
     list: async (wanted) => Promise.all((await ledger.list(wanted)).map(rowOf)),
-    unread: async () => (await ledger.unreadable()).map((arrival): Unread => ({ id: arrivalName(arrival), arrival })),
+    unread: async (givenUp) => (await ledger.unreadable(givenUp)).map((arrival): Unread => ({ id: arrivalName(arrival), arrival })),
     show,
     price: priceOf,
     retry: async (id) => {

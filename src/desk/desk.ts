@@ -97,8 +97,8 @@ export type Desk = Acts & {
   /** The whole id of what a person names: the beginning of an id, a Message-ID, `u12`. Throws `desk.unknown` or `desk.ambiguous` (which lists them). */
   readonly find: (text: string) => Promise<string>;
   readonly list: (wanted: Wanted) => Promise<readonly Row[]>;
-  /** Arrivals without bytes that nobody has decided about. */
-  readonly unread: () => Promise<readonly Unread[]>;
+  /** Arrivals without bytes: those nobody has decided about, or those that were given up. */
+  readonly unread: (givenUp?: boolean) => Promise<readonly Unread[]>;
   /** Throws `desk.unknown`. */
   readonly show: (id: string) => Promise<Life>;
   /** How many runs `reextract` would buy, at least, and where. Throws `kept.gone` and `desk.service` as it does. */

@@ -18,6 +18,8 @@ export type ArrivalRecord = {
   readonly receivedAt: string | null;
   readonly seenAt: string;
   readonly fault: FaultRecord | null;
+  /** Why a person gave it up without its bytes; null: nobody did. */
+  readonly ignored: string | null;
 };
 
 export type MessageRecord = Blob & {

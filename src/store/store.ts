@@ -191,7 +191,8 @@ export type Ledger = Search &
     readonly message: (id: string) => Promise<MessageRecord | null>;
     readonly arrivals: (message: string) => Promise<readonly ArrivalRecord[]>;
     readonly arrival: (id: string) => Promise<ArrivalRecord | null>;
-    readonly unreadable: () => Promise<readonly ArrivalRecord[]>;
+    /** Arrivals without bytes: those nobody has decided about, or those that were given up. */
+    readonly unreadable: (givenUp?: boolean) => Promise<readonly ArrivalRecord[]>;
     readonly parts: (message: string) => Promise<readonly Part[]>;
     readonly documents: (message: string) => Promise<readonly DocumentRecord[]>;
     readonly document: (id: string) => Promise<DocumentRecord | null>;

@@ -55,7 +55,7 @@ export function createPage({ token, ...means }: PageOptions): Page {
     }
     if (rest === "mails") {
       const named = (query.get("id") ?? "").trim();
-      if (named === "") return show(await mailList(means, query, now));
+      if (named === "") return show(await mailList(means, query, reader, now));
       const id = await means.desk.find(named);
       return redirect(id.startsWith("u") ? "/" : `/mail/${id}`);
     }

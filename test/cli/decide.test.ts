@@ -1,6 +1,7 @@
 /** What a person decides about a mail by command, and what is said about it. */
 import { describe, expect, it } from "vitest";
 import { ignore } from "../../src/cli/ignore.ts";
+import { list } from "../../src/cli/list.ts";
 import { reextract } from "../../src/cli/reextract.ts";
 import { release } from "../../src/cli/release.ts";
 import { replay } from "../../src/cli/replay.ts";
@@ -8,7 +9,7 @@ import { retry } from "../../src/cli/retry.ts";
 import { show } from "../../src/cli/show.ts";
 import { standingOf } from "../../src/store/record.ts";
 import { billhook } from "../servers/process.ts";
-import { type Counter, mailOf, openCounter, run } from "./desk.ts";
+import { type Counter, mailOf, NOTHING, openCounter, run } from "./desk.ts";
 
 const standing = async ({ works }: Counter, id: string) => standingOf(await works.ledger.tasks(id));
 
@@ -66,9 +67,18 @@ describe("deciding about one mail", () => {
     const name = await refuse();
     expect(await give(name, "an advertisement")).toMatchObject({ code: 0, text: expect.stringContaining("is given up") });
     expect(await works.ledger.unreadable()).toEqual([]);
+    const aside = await run((terminal) => list({ ...NOTHING, config, state: "ignored" }, terminal));
+    expect(aside.lines).toEqual([
+      expect.stringMatching(new RegExp(`^${name} .* ignored {3}invoices UID \\d+ {2}an advertisement - \`billhook retry ${name}\``)),
+      expect.stringContaining(id.slice(0, 16)),
+    ]);
     const retried = { code: "desk.unknown", advice: expect.stringContaining(`billhook retry ${name}`) };
-    await expect(run((terminal) => show({ config, message: name, json: false }, terminal))).rejects.toMatchObject(retried);
+    const shown = await run((terminal) => show({ config, message: name, json: false }, terminal));
+    expect(shown.text).toMatch(/given up +an advertisement\nto do +nothing; /);
     await expect(run((terminal) => replay({ config, message: name, to: null }, terminal))).rejects.toMatchObject(retried);
+    const fetched = await run((terminal) => retry({ config, message: name, failed: false }, terminal));
+    expect(fetched.text).toContain("is fetched at the next sweep");
+    expect((await works.ledger.unreadable()).map((arrival) => arrival.ignored)).toEqual([null]);
   });
 
   it("replay says the new key, and refuses a sink that is not there", async () => {

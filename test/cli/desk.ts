@@ -108,6 +108,9 @@ sinks: { files: { kind: file, directory: ./out } }
   };
 }
 
+/** `billhook list` without any wish. */
+export const NOTHING = { state: null, since: null, from: null, mailbox: null, subject: null, limit: "100", json: false };
+
 /** Runs a command; `answer` is what the person types when they are asked, null: nobody can be asked. */
 export async function run(command: (terminal: Terminal) => Promise<number>, answer: string | null = null) {
   const lines: string[] = [];

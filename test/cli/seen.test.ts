@@ -4,9 +4,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { list, type Options } from "../../src/cli/list.ts";
 import { show } from "../../src/cli/show.ts";
-import { mailOf, openCounter, run } from "./desk.ts";
-
-const NOTHING = { state: null, since: null, from: null, mailbox: null, subject: null, limit: "100", json: false };
+import { mailOf, NOTHING, openCounter, run } from "./desk.ts";
 
 /** A header that would clear the screen, set the title of the window and write backwards. */
 const HOSTILE = "=?utf-8?Q?Rechnung=1B[2J=1B]0;owned=07=E2=80=AE_gpj.exe?=";

@@ -97,16 +97,19 @@ describe("two at a time", () => {
 describe("versions", () => {
   const place = new URL("ledgers/", import.meta.url).pathname;
 
-  test.each(["v1", "v2", "v4", "v5", "v8", "v10"])("a ledger written by %s is read whole, by its owner and by one who looks", async (version) => {
-    const directory = await temporaryDirectory();
-    await copyFile(join(place, `${version}.sqlite`), join(directory, LEDGER_FILE));
-    const told = JSON.parse(await readFile(join(place, `${version}.json`), "utf8"));
-    for (const open of [own, look]) {
-      const ledger = await open(directory);
-      expect(await everything(ledger)).toMatchObject(told);
-      await ledger.close();
-    }
-  });
+  test.each(["v1", "v2", "v4", "v5", "v8", "v10"])(
+    "a ledger written by %s is read whole, by its owner and by one who looks",
+    async (version) => {
+      const directory = await temporaryDirectory();
+      await copyFile(join(place, `${version}.sqlite`), join(directory, LEDGER_FILE));
+      const told = JSON.parse(await readFile(join(place, `${version}.json`), "utf8"));
+      for (const open of [own, look]) {
+        const ledger = await open(directory);
+        expect(await everything(ledger)).toMatchObject(told);
+        await ledger.close();
+      }
+    },
+  );
 
   test("what an older version has split and not finished goes on, to where it is told to go", async () => {
     const directory = await temporaryDirectory();

@@ -466,8 +466,15 @@ describe("a person", () => {
     expect(text).toMatch(/UID 41 in invoices[\s\S]*The server answers NO\./);
     expect(header(await house.send(`/mail/${id}/retry`), "location")).toBe("/?said=retry");
     expect((await house.ask(`/mail/${id}/ignore`)).status).toBe(200);
-    expect(header(await house.send(`/mail/${id}/ignore`, { why: "a test mail" }), "location")).toBe("/?said=ignore");
+    expect(header(await house.send(`/mail/${id}/ignore`, { why: `a test mail ${EVIL}` }), "location")).toBe("/?said=ignore");
     expect((await house.ask("/")).text).toContain("Nothing needs you.");
+    // It is still to be found, and to be had.
+    expect((await house.ask("/mails")).text).not.toContain("UID 41");
+    const aside = (await house.ask("/mails?state=ignored")).text;
+    expect(aside).toMatch(/Set aside without being read[\s\S]*UID 41 in invoices[\s\S]*a test mail &lt;script&gt;/);
+    expect(aside).toContain(`action="/mail/${id}/retry"`);
+    expect(header(await house.send(`/mail/${id}/retry`), "location")).toBe("/?said=retry");
+    expect((await house.ask("/mails?state=ignored")).text).not.toContain("UID 41");
   });
 
   test("delivers again, to the sink that is chosen", async () => {

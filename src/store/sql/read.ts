@@ -119,10 +119,15 @@ export function readsOn(db: Kysely<Tables>): Reads {
       const row = await db.selectFrom("arrival").selectAll().where("id", "=", Number(id)).executeTakeFirst();
       return row === undefined ? null : arrivalOf(row);
     },
-    unreadable: async () =>
-      (await db.selectFrom("arrival").selectAll().where("message", "is", null).where("ignored", "is", null).orderBy("id").execute()).map(
-        arrivalOf,
-      ),
+    unreadable: async (givenUp = false) => {
+      const without = db.selectFrom("arrival").selectAll().where("message", "is", null);
+      return (
+        await without
+          .where("ignored", givenUp ? "is not" : "is", null)
+          .orderBy("id")
+          .execute()
+      ).map(arrivalOf);
+    },
     parts: async (message) =>
       (await db.selectFrom("part").selectAll().where("message", "=", message).orderBy("position").execute()).map(partOf),
     documents: async (message) =>

@@ -101,6 +101,7 @@ function readArrival(row: Row<Tables["arrival"]>): ArrivalRecord {
     receivedAt: row.received_at,
     seenAt: row.seen_at,
     fault: json(row.fault, "arrival", row.id) as FaultRecord | null,
+    ignored: row.ignored,
   };
 }
 

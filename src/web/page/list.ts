@@ -1,10 +1,11 @@
 /** Mails as a table, and looking for them. */
-import type { Row } from "../../desk/desk.ts";
+import type { Row, Unread } from "../../desk/desk.ts";
 import type { Mapped } from "../../mapping/mapping.ts";
 import { STANDINGS, type Standing } from "../../store/record.ts";
+import { button } from "./buttons.ts";
 import { type Html, html } from "./html.ts";
 import type { View } from "./layout.ts";
-import type { Means } from "./means.ts";
+import type { Means, Reader } from "./means.ts";
 import { STANDING, sender, state, subjectOf, time } from "./words.ts";
 
 export const PAGE = 50;
@@ -55,7 +56,7 @@ export function searchForm({ from, subject, state }: Omit<Sought, "before">): Ht
 }
 
 /** A page of all mails, or of those that are looked for, newest first. */
-export async function mailList({ desk }: Means, query: URLSearchParams, now: Date): Promise<View> {
+export async function mailList({ desk }: Means, query: URLSearchParams, reader: Reader, now: Date): Promise<View> {
   const sought = soughtIn(query);
   const { from, subject, state, before } = sought;
   // One more than is shown says whether there are older ones.
@@ -64,10 +65,22 @@ export async function mailList({ desk }: Means, query: URLSearchParams, now: Dat
   const last = rows.at(-1);
   const older = found.length > PAGE && last !== undefined ? html`<p><a href="${olderThan(last.id, sought)}">Older mails</a></p>` : null;
   const table = rows.length === 0 ? html`<p>No mail fits.</p>` : mailTable(rows, "Newest first", now);
+  const aside = state === "ignored" && `${from}${subject}` === "" && before === null ? await desk.unread(true) : [];
   const main = html`<h1>Mails</h1>
 <section>${searchForm(sought)}</section>
-<section id="mails" data-live><h2 class="hidden">Found</h2>${table}${older}</section>`;
+<section id="mails" data-live><h2 class="hidden">Found</h2>${table}${older}</section>${setAside(aside, reader, now)}`;
   return { title: "Mails", main };
+}
+
+/** What the mailbox never gave and a person has set aside: it is no mail, and can be fetched after all. */
+function setAside(unread: readonly Unread[], reader: Reader, now: Date): Html | null {
+  if (unread.length === 0) return null;
+  const items = unread.slice(-PAGE).map(({ id, arrival: { origin, seenAt, ignored } }) => {
+    const what = `UID ${origin.uid} in ${origin.mailbox}`;
+    const again = button(`/mail/${id}/retry`, { label: "Fetch it again", about: what, back: "overview" }, reader);
+    return html`<li class="item"><p>A mail (${what}) that could not be read, ${time(seenAt, now)}: ${ignored}</p><div class="acts">${again}</div></li>`;
+  });
+  return html`<section id="aside" data-live><h2>Set aside without being read</h2><ul class="plain">${items.toReversed()}</ul></section>`;
 }
 
 function soughtIn(query: URLSearchParams): Sought {
