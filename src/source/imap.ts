@@ -105,22 +105,23 @@ export function createImapSource(options: ImapOptions, { clock, log, accounts = 
       yield swept(reading.cursor, at);
       return;
     }
-    const session = await orStopped(
-      account.use(folder, async (one) => one, isAnew),
-      stop,
-      name,
-    );
-    if (session !== reading.seen) position(reading, session, reading.seen === null ? since : reading.cursor);
+    let done = null as (() => void) | null;
+    // Opened and listed in one turn: between two of them another folder may be opened.
     const lend: Lend = (work) =>
       orStopped(
-        account.use(folder, (one) => {
-          if (one.uidValidity === reading.cursor.uidValidity) return work(one);
-          throw new Fault("imap.renumbered", `Folder ${folder} of ${name} got another UIDVALIDITY while it was read.`);
-        }),
+        account.use(
+          folder,
+          (one) => {
+            if (done === null && one !== reading.seen) position(reading, one, reading.seen === null ? since : reading.cursor);
+            done ??= accounts.fetching();
+            if (one.uidValidity === reading.cursor.uidValidity) return work(one);
+            throw new Fault("imap.renumbered", `Folder ${folder} of ${name} got another UIDVALIDITY while it was read.`);
+          },
+          isAnew && done === null,
+        ),
         stop,
         name,
       );
-    const done = accounts.fetching();
     try {
       for await (const sight of sweepFolder(lend, reading, limits, clock)) {
         tellState(null);
@@ -128,7 +129,7 @@ export function createImapSource(options: ImapOptions, { clock, log, accounts = 
         if (stop.aborted) return;
       }
     } finally {
-      done();
+      done?.();
     }
   }
 
@@ -225,7 +226,11 @@ export function createImapSource(options: ImapOptions, { clock, log, accounts = 
     stop.addEventListener("abort", drop, { once: true });
     try {
       const { uidValidity } = session;
-      for await (const messages of listed((work) => work(session), 0)) yield { uidValidity, messages };
+      for await (const messages of listed(
+        (work) => work(session),
+        () => 0,
+      ))
+        yield { uidValidity, messages };
     } catch (thrown) {
       throw stop.aborted ? new Fault("imap.stopped", `Listing ${name} was stopped.`) : session.fault(thrown);
     } finally {

@@ -7,6 +7,7 @@ const ALL: Readonly<Record<string, readonly string[]>> = {
   extract: ["memory.ts", "polling.ts"],
   idle: ["idle.ts"],
   fetch: ["fetch.ts"],
+  folders: ["folders.ts"],
   soak: ["soak.ts"],
 };
 

@@ -252,8 +252,11 @@ export function shareAccount(account: Account, clock: Clock, pause: () => number
 
   const shared: SharedAccount = {
     use: (folder, work, anew = false) => lend(async (connection) => work(await opened(connection, folder, anew))),
-    isUntouched: (since) =>
-      lend(async ({ client }) => current?.folder !== since.folder && (await glance(client, since)).is === "untouched"),
+    isUntouched: async (since) => {
+      // Only by mod-sequences can it be told.
+      if (since.modseq === null) return false;
+      return lend(async ({ client }) => current?.folder !== since.folder && (await glance(client, since)).is === "untouched");
+    },
     watch,
     fault: (thrown, folder) => {
       if (thrown instanceof Fault) return thrown;

@@ -8,20 +8,23 @@ import { type Lend, rows } from "./read.ts";
 const PART = 5_000;
 const HIGHEST_UID = 4_294_967_295;
 
-/** The messages above a UID in parts, each in UID order; where UIDs have gaps, a command reaches further. */
-export async function* listed(lend: Lend, above: number): AsyncGenerator<readonly Listed[], void, undefined> {
+/**
+ * The messages above a UID in parts, each in UID order; where UIDs have gaps, a command reaches further. `above` is asked when the folder is
+ * open.
+ */
+export async function* listed(lend: Lend, above: () => number): AsyncGenerator<readonly Listed[], void, undefined> {
   let span = PART;
-  for (let from = above + 1; from <= HIGHEST_UID; ) {
-    const first = from;
-    const last = first + span - 1;
+  for (let next: number | null = null; next === null || next <= HIGHEST_UID; ) {
     const part = await lend(async (session) => {
+      const first = next ?? above() + 1;
+      const last = first + span - 1;
       // UIDNEXT is as old as the session: what came since is at the end, and so is everything where it is wrong.
       const isEnd = session.exists() <= PART || last >= session.uidNext - 1;
-      return { isEnd, messages: await list(session, first, isEnd ? "*" : `${last}`) };
+      return { isEnd, last, messages: await list(session, first, isEnd ? "*" : `${last}`) };
     });
     yield part.messages;
     if (part.isEnd) return;
-    from = last + 1;
+    next = part.last + 1;
     span = part.messages.length < PART / 4 ? span * 2 : PART;
   }
 }

@@ -57,7 +57,7 @@ export async function* sweep(lend: Lend, reading: Reading, limits: Limits, clock
       reading.seen = session;
       return work(session);
     });
-  for await (const part of listed(look, reading.cursor.uid)) {
+  for await (const part of listed(look, () => reading.cursor.uid)) {
     const mine = part.filter((message) => !isOld(message, reading.cursor) && reading.wants(message.uid));
     for (const batch of batches(mine, limits)) {
       const whole = await fetchBatch(lend, batch, reading, limits);
