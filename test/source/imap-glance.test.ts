@@ -129,7 +129,7 @@ for (const { name, missing, start } of servers) {
       const { second, names } = await two(without(/ (CONDSTORE|QRESYNC)\b/g));
       scene.commands.length = 0;
       await second.sweep();
-      expect(scene.commands.filter((line) => line.includes(names[1]))).toEqual([expect.stringMatching(/^SELECT/)]);
+      expect(scene.commands.filter((line) => /^SELECT/.test(line) && line.includes(names[1]))).toHaveLength(1);
       const next = second.watcher.arrival();
       await server.append(names[1], mail("unpoked"));
       expect((await next).raw.toString()).toBe(mail("unpoked"));
