@@ -67,8 +67,6 @@ type Watch = {
 type Lane = Watch & {
   readonly category: string;
   readonly intervalMs: number;
-  /** Since when every call was answered 401; null: the last one was not. */
-  refusedSince: number | null;
   /** When the next call may be sent. */
   freeAt: number;
   /** The service said: not before. */
@@ -82,13 +80,16 @@ type Lane = Watch & {
 /** The category of questions. */
 const READ = "read";
 
-const UNAUTHORIZED = 401;
+/** Nothing that needs the key was answered for so long: a 401 is about the key. */
+const SURE_MS = 60_000;
+/** It was not, the last time: then it is about what was called for so long. */
+const DISPROVED_MS = 86_400_000;
 
 /** The calls of this category are in trouble; what a proxy garbles, and what we break ourselves, is not the service's failure. */
 const TROUBLE = new Set(["http.interrupted", "http.ambiguous"]);
 
 export type Mannered = Http & {
-  /** Since when the service has not taken our key for calls of some category; null while it does, as far as is known. */
+  /** Since when the service has not taken our key; null while it does, as far as is known. */
   readonly refusedSince: () => Date | null;
 };
 
@@ -100,15 +101,22 @@ export type Mannered = Http & {
  *   rest is over exactly one call is let through: its answer ends the rest, its failure doubles it. Each category is counted by
  *   itself: questions that are answered say nothing about orders that are not. But where questions fail nothing is ordered or uploaded
  *   either: what becomes of it could not be asked.
- * - `http.unauthorized`: the same where our key was not taken (401): once is enough for a rest, and one call after each rest tries.
+ * - `http.unauthorized`: our key was not taken (401), nothing that needs it was answered for a minute, and for a day no such suspicion was
+ *   wrong. Once is enough for the service to rest as above; the call that was answered so is thrown this too. Any other 401 is about the
+ *   one call, and is given to who made it.
  * The wait for one's turn is not part of the call's deadline.
  */
 export function mannered(http: Http, options: MannersOptions, clock: Clock): Mannered {
   const { name } = options;
   const lanes = new Map<string, Lane>();
   const whole: Watch = { breaker: CLOSED, testing: false };
+  let refusedSince: number | null = null;
+  let takenAt = Number.NEGATIVE_INFINITY;
+  let disprovedAt = Number.NEGATIVE_INFINITY;
   let closed = false;
   const now = () => clock.now().getTime();
+  /** Also after a clock that was set. */
+  const isLong = (since: number, milliseconds: number) => Math.abs(now() - since) >= milliseconds;
 
   function laneOf({ category, method }: HttpRequest): Lane {
     const wanted = category ?? (method === "GET" ? READ : "write");
@@ -119,7 +127,6 @@ export function mannered(http: Http, options: MannersOptions, clock: Clock): Man
     const lane: Lane = {
       category: wanted,
       intervalMs,
-      refusedSince: null,
       freeAt: 0,
       closedUntil: 0,
       turnedAway: 0,
@@ -132,10 +139,10 @@ export function mannered(http: Http, options: MannersOptions, clock: Clock): Man
     return lane;
   }
 
-  function turnAway(lane: Lane, until: number, code: string, why: string): Fault {
+  function turnAway(lane: Lane, until: number, code: string, why: string, advice?: string): Fault {
     const retryAt = comeBackAt(until, lane.turnedAway, lane.intervalMs, clock.random());
     lane.turnedAway += 1;
-    return new Fault(code, `${name} ${why}; next try at ${retryAt.toISOString()}`, { retryAt, blameless: true });
+    return new Fault(code, `${name} ${why}; next try at ${retryAt.toISOString()}`, { retryAt, blameless: true, advice });
   }
 
   function unsent(why: string): Fault {
@@ -154,11 +161,14 @@ export function mannered(http: Http, options: MannersOptions, clock: Clock): Man
     if (resting === undefined) return null;
     const { breaker, testing } = resting;
     const until = testing ? now() + options.breaker.firstMs : (breaker.rest?.until ?? now());
-    const since = new Date(breaker.failingSince ?? now()).toISOString();
-    if (resting === whole) return turnAway(lane, until, "http.resting", `cannot be reached since ${since}`);
-    const its = resting === lane || reading === undefined ? lane : reading;
-    const [code, what] = its.refusedSince === null ? ["http.resting", "fails"] : ["http.unauthorized", "does not take its key for"];
-    return turnAway(lane, until, code, `${what} calls of the kind "${its.category}" since ${since}`);
+    if (resting === whole && refusedSince !== null) return unauthorized(lane, until, refusedSince);
+    const what = resting === whole ? "cannot be reached" : `fails calls of the kind "${resting === lane ? lane.category : READ}"`;
+    return turnAway(lane, until, "http.resting", `${what} since ${new Date(breaker.failingSince ?? now()).toISOString()}`);
+  }
+
+  function unauthorized(lane: Lane, until: number, since: number): Fault {
+    const advice = "put the right apiKey in, and restart; until then every mail waits, and none fails";
+    return turnAway(lane, until, "http.unauthorized", `has not taken its key since ${new Date(since).toISOString()} (401)`, advice);
   }
 
   async function awaitTurn(lane: Lane, signal: AbortSignal): Promise<void> {
@@ -202,15 +212,27 @@ export function mannered(http: Http, options: MannersOptions, clock: Clock): Man
   async function send(request: HttpRequest, signal: AbortSignal, lane: Lane, tested: readonly Watch[]): Promise<HttpResponse> {
     const response = await http.call(request, signal).catch((thrown: unknown) => {
       if (thrown instanceof Fault && !signal.aborted) {
-        if (thrown.code === "http.unreachable") note(whole, "failed", tested);
+        if (thrown.code === "http.unreachable") {
+          refusedSince = null;
+          note(whole, "failed", tested);
+        }
         if (TROUBLE.has(thrown.code)) note(lane, "failed", tested);
       }
       throw thrown;
     });
-    const called = response.status === UNAUTHORIZED ? "refused" : response.status < 500 ? "answered" : "failed";
-    lane.refusedSince = called === "refused" ? (lane.refusedSince ?? now()) : null;
+    const { status } = response;
+    if (status === 401 && isLong(takenAt, SURE_MS) && isLong(disprovedAt, DISPROVED_MS)) {
+      refusedSince ??= now();
+      note(whole, "refused", tested);
+      throw unauthorized(lane, whole.breaker.rest?.until ?? now(), refusedSince);
+    }
+    if (status < 500 && status !== 401 && status !== 429) {
+      takenAt = now();
+      if (refusedSince !== null) disprovedAt = now();
+      refusedSince = null;
+    }
     note(whole, "answered", tested);
-    note(lane, called, tested);
+    note(lane, status < 500 ? "answered" : "failed", tested);
     const until = response.status === 429 || response.status === 503 ? retryAfter(response.headers, clock.now()) : null;
     if (until !== null && until.getTime() > now()) {
       lane.closedUntil = Math.max(lane.closedUntil, until.getTime());
@@ -234,10 +256,7 @@ export function mannered(http: Http, options: MannersOptions, clock: Clock): Man
         for (const watch of tested) watch.testing = false;
       }
     },
-    refusedSince: () => {
-      const since = [...lanes.values()].flatMap((lane) => lane.refusedSince ?? []);
-      return since.length === 0 ? null : new Date(Math.min(...since));
-    },
+    refusedSince: () => (refusedSince === null ? null : new Date(refusedSince)),
     close: () => {
       closed = true;
       for (const lane of lanes.values()) sendAway(lane);

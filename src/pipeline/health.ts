@@ -109,10 +109,15 @@ function daemonAilments(found: Condition): readonly Ailment[] {
   return [
     ...found.mailboxes.flatMap((mailbox) => mailboxAilments(mailbox.name, lastSweep(found, mailbox.name), pulse, at)),
     ...(pulse.refusing ?? [])
-      .filter(({ since }) => at.getTime() - Date.parse(since) >= TROUBLE_MS)
+      .filter(({ service, since }) => at.getTime() - Date.parse(since) >= TROUBLE_MS && isWanted(found, service))
       .map(({ service, since }) => refusing(service, since)),
     ...still(found),
   ];
+}
+
+/** What nobody waits for, or a person has paused, is nobody's trouble. */
+function isWanted({ queues, paused }: Condition, service: string): boolean {
+  return !paused.some(({ name }) => name === service) && queues.some(({ kind, name }) => kind === "extract" && name === service);
 }
 
 /** What is said of a service that does not take our key, before it is an ailment too. */

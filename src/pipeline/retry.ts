@@ -34,7 +34,11 @@ export function retry(task: Task, fault: Fault, now: Date, rule: RetryRule, rand
       fault: permanent(fault.code, `${fault.message} (given up after ${hours} h and ${tries} tries)`, fault.advice ?? undefined),
     };
   }
-  if (waitUntil !== null) return { is: "later", at: waitUntil, memo: task.memo, waiting: fault };
+  if (waitUntil !== null) {
+    // The same wait is told once.
+    const isTold = task.fault?.code === fault.code;
+    return { is: "later", at: waitUntil, memo: task.memo, waiting: fault, ...(isTold && { quiet: true }) };
+  }
   const pause = Math.min(rule.longestMs, rule.firstMs * 2 ** Math.min(task.attempts, 30));
   const jittered = now.getTime() + pause * (1 + JITTER * random);
   return { is: "retry", at: new Date(Math.max(jittered, fault.retryAt?.getTime() ?? 0)), fault, memo: task.memo };

@@ -241,8 +241,7 @@ describe("an error", () => {
   ])("%i at the upload is %s, temporary: %s", async (status, code, temporary) => {
     const { advance, server } = await service((_, response) => json(response, status, { errorMessage: "a reason" }, { location: "/" }));
     const fault = await faultOf(advance(null));
-    // Only for the key every mail waits.
-    expect(fault).toMatchObject({ code, temporary, blameless: status === 401, message: expect.stringContaining(`${status}: a reason`) });
+    expect(fault).toMatchObject({ code, temporary, message: expect.stringContaining(`${status}: a reason`) });
     expect(fault.message).not.toContain("sesame");
     expect(server.asked).toHaveLength(1);
   });

@@ -413,8 +413,7 @@ describe("an error", () => {
     }
     const fault = progress instanceof Fault ? progress : "fault" in progress ? progress.fault : null;
     expect(progress instanceof Fault ? "thrown" : progress.is).toBe(what);
-    // Only for the key every mail waits.
-    expect(fault).toMatchObject({ code, temporary: what !== "refused", blameless: status === 401 });
+    expect(fault).toMatchObject({ code, temporary: what !== "refused" });
     expect(fault?.message).toMatch(new RegExp(`^extend: POST /extract_runs was answered ${status}: [A-Z_]+ a reason \\(request req_1\\)$`));
     expect(fault?.message).not.toContain("sesame");
     expect(server.asked).toHaveLength(2);

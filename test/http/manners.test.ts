@@ -447,48 +447,72 @@ describe("a call that must not be sent", () => {
 });
 
 describe("a key that is not taken", () => {
-  test("one 401 is a rest for its category, without blame for who waits; one call after each rest tries, and an answer ends it", async () => {
+  test("one 401 is a rest for all, without blame for who waits; one call after each rest tries, and an answer ends it", async () => {
     let code = 401;
-    const { call, fault, pass, server, http, clock } = await service((...asked) => status(code)(...asked), { rates: {} });
+    const { call, fault, pass, server, http } = await service((...asked) => status(code)(...asked), { rates: {} });
     expect(http.refusedSince()).toBeNull();
-    expect((await call("run")).status).toBe(401);
     const since = new Date(START);
-    expect(http.refusedSince()).toEqual(since);
-    expect(await fault("run")).toMatchObject({
+    const refused = {
       code: "http.unauthorized",
       temporary: true,
       blameless: true,
-      message: expect.stringContaining(`does not take its key for calls of the kind "run" since ${since.toISOString()}`),
-    });
+      message: expect.stringContaining(`squid has not taken its key since ${since.toISOString()} (401)`),
+      advice: expect.stringContaining("apiKey"),
+    };
+    expect(await fault("run")).toMatchObject(refused);
+    expect(http.refusedSince()).toEqual(since);
+    expect(await fault("run")).toMatchObject(refused);
+    expect(await fault("read"), "nor is anything asked").toMatchObject(refused);
+    expect(server.asked).toHaveLength(1);
     pass(10_000);
-    expect((await call("run")).status).toBe(401);
-    expect(await fault("run")).toMatchObject({ code: "http.unauthorized" });
+    expect(await fault("run")).toMatchObject(refused);
     expect(http.refusedSince(), "since the first").toEqual(since);
-    pass(20_000);
+    pass(19_999);
+    expect(await fault("run")).toMatchObject(refused);
+    expect(server.asked).toHaveLength(2);
+    pass(1);
     code = 200;
-    expect((await call("run")).status).toBe(200);
+    expect((await call("read")).status).toBe(200);
     expect(http.refusedSince()).toBeNull();
     expect((await call("run")).status).toBe(200);
-    expect(server.asked).toHaveLength(4);
-    expect(clock.now().getTime()).toBe(START + 30_000);
   });
 
-  test("where questions are refused nothing is ordered; where orders are, questions go on and do not end it", async () => {
-    const questions = await service(status(401));
-    await questions.call("read");
-    expect(await questions.fault("run")).toMatchObject({ code: "http.unauthorized", message: expect.stringContaining('"read"') });
-    let code = 401;
-    const orders = await service((asked, response, nth) => status(asked.path === "/read" ? 200 : code)(asked, response, nth));
-    await orders.call("run");
-    expect((await orders.call("read", never, "/read")).status).toBe(200);
-    expect(await orders.fault("run")).toMatchObject({ code: "http.unauthorized" });
-    expect(orders.http.refusedSince()).not.toBeNull();
-    // Another failure is not the key's, and the rest is called by its name.
-    code = 500;
-    orders.pass(10_000);
-    await orders.call("run");
-    expect(orders.http.refusedSince()).toBeNull();
-    expect(await orders.fault("run")).toMatchObject({ code: "http.resting" });
+  test("while others are answered a 401 is about the one call: nobody else waits, and who made it is given it", async () => {
+    const { call, http, pass } = await service((asked, response, nth) => status(asked.path === "/odd" ? 401 : 200)(asked, response, nth));
+    for (let minute = 0; minute < 5; minute++) {
+      expect((await call("read")).status).toBe(200);
+      pass(59_000);
+      expect((await call("run", never, "/odd")).status).toBe(401);
+      expect(http.refusedSince()).toBeNull();
+    }
+  });
+
+  test("a suspicion that was wrong is not had again for a day: one odd call cannot keep the others away for ever", async () => {
+    const { call, fault, http, pass } = await service((asked, response, nth) =>
+      status(asked.path === "/odd" ? 401 : 200)(asked, response, nth),
+    );
+    const odd = () => call("read", never, "/odd");
+    await expect(odd()).rejects.toMatchObject({ code: "http.unauthorized" });
+    expect(await fault("run")).toMatchObject({ code: "http.unauthorized" });
+    pass(10_000);
+    expect((await call("run")).status).toBe(200);
+    for (let hour = 0; hour < 23; hour++) {
+      pass(3_600_000);
+      expect((await odd()).status).toBe(401);
+      expect(http.refusedSince()).toBeNull();
+    }
+    pass(3_600_000);
+    await expect(odd()).rejects.toMatchObject({ code: "http.unauthorized" });
+  });
+
+  test("one that cannot be reached any more is called by that name", async () => {
+    const { fault, http, pass, server } = await service(status(401));
+    await fault("run");
+    await server.stop();
+    pass(10_000);
+    expect(await fault("run")).toMatchObject({ code: "http.unreachable" });
+    expect(http.refusedSince()).toBeNull();
+    expect(await fault("run")).toMatchObject({ code: "http.resting", message: expect.stringContaining("cannot be reached") });
   });
 });
 

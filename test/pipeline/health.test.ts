@@ -23,6 +23,7 @@ const pulse = (seconds: number, seen: Seen = {}, more: Partial<Pulse> = {}): Pul
   mailboxes: [{ mailbox: "invoices", sweptAt: ago(60), missedSweeps: 0, trouble: null, troubleSince: null, ...seen }],
   ...more,
 });
+const refusing = { refusing: [{ service: "squid", since: ago(600) }] };
 const queue = (kind: Queue["kind"], name: string | null, dueSeconds: number): Queue => ({
   kind,
   name,
@@ -117,7 +118,7 @@ describe("an ailment names its culprit and the reason", () => {
     ],
     [
       "a service has not taken its key for ten minutes",
-      { pulse: pulse(5, {}, { refusing: [{ service: "squid", since: ago(600) }] }) },
+      { pulse: pulse(5, {}, refusing), queues: [queue("extract", "squid", 0)] },
       ["service", "squid", "service.unauthorized", /squid has not taken its key since 2026-03-01T11:50:00.000Z/],
     ],
     ["nothing is delivered", { still: [stands("deliver", "erp")] }, ["sink", "erp", "tasks.still", /sink erp/]],
@@ -144,6 +145,15 @@ describe("it is well", () => {
       { pulse: { at: ago(5), alive: true, pid: 1, mailboxes: [{ mailbox: "invoices", sweptAt: null, missedSweeps: 0, trouble: login }] } },
     ],
     ["when a service is paused: somebody was told", { paused: [{ name: "cloudsquid", since: ago(9_999), why: "out of credits" }] }],
+    ["when a service does not take its key, and nobody waits for it", { pulse: pulse(5, {}, refusing) }],
+    [
+      "nor when it is paused besides",
+      {
+        pulse: pulse(5, {}, refusing),
+        queues: [queue("extract", "squid", 0)],
+        paused: [{ name: "squid", since: ago(9_999), why: "by hand" }],
+      },
+    ],
     ["when much has been waiting for long, but moves", { queues: [queue("extract", "cloudsquid", 86_400)] }],
     ["on a disk without a limit of files", disk({ freeFiles: null })],
   ])("%s", (_when, change) => {

@@ -32,10 +32,8 @@ export function judge(call: string, response: HttpResponse, now: Date): Judged {
     return { is: "halted", fault: new Fault("cloudsquid.payment-required", message, { advice }) };
   }
   if (status === 401 || status === 403) {
-    // Every mail waits for the key, for as long as need be; what is forbidden may be this one call.
-    const waits = status === 401 ? { blameless: true, retryAt: now } : {};
     const advice = "check apiKey and the account; keys belong to one project";
-    throw new Fault("cloudsquid.unauthorized", message, { advice, ...waits });
+    throw new Fault("cloudsquid.unauthorized", message, { advice });
   }
   if (status === 404) {
     throw new Fault("cloudsquid.not-found", message, { advice: "check url, project (its name) and table (its id)" });

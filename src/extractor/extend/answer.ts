@@ -24,10 +24,8 @@ export function judge(call: string, response: HttpResponse, now: Date): Judged {
     return { is: "halted", fault: new Fault("extend.usage-blocked", message, { advice }) };
   }
   if (status === 401 || status === 403) {
-    // Every mail waits for the key, for as long as need be; what is forbidden may be this one call.
-    const waits = status === 401 ? { blameless: true, retryAt: now } : {};
     const advice = "check apiKey, its region (url), and workspace: a key of an organization needs the workspace's id";
-    throw new Fault("extend.unauthorized", message, { advice, ...waits });
+    throw new Fault("extend.unauthorized", message, { advice });
   }
   if (status === 429)
     throw new Fault("extend.rate-limited", message, { retryAt, advice: "it is asked again by itself; lower `rates` if it is often" });
