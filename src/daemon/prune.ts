@@ -77,10 +77,17 @@ export function createPruner({ ledger, spool, keep, forget, clock, log }: PruneO
   const discard = async (shelf: (typeof SHELVES)[number], blobs: readonly string[], tally: Tally, before?: Date) => {
     for (let from = 0; from < blobs.length; from += FILES) {
       await ledger.discard(shelf, blobs.slice(from, from + FILES), async (blob) => {
-        const bytes = await spool.remove(shelf, blob, before);
-        if (bytes === null) return;
-        tally.files = (tally.files ?? 0) + 1;
-        tally.bytes = (tally.bytes ?? 0) + bytes;
+        try {
+          const bytes = await spool.remove(shelf, blob, before);
+          if (bytes === null) return before === undefined;
+          tally.files = (tally.files ?? 0) + 1;
+          tally.bytes = (tally.bytes ?? 0) + bytes;
+          return true;
+        } catch (thrown) {
+          // It stays on the list, and those behind it have their turn.
+          complain(thrown);
+          return false;
+        }
       });
       if (!(await goesOn())) return;
     }
@@ -136,8 +143,11 @@ export function createPruner({ ledger, spool, keep, forget, clock, log }: PruneO
   /** What a crash left, or a disk that did not take it, or a mail that came again. */
   const finish = async (tally: Tally) => {
     for (const shelf of SHELVES) {
-      for (let left = await ledger.removals(shelf, STEP); left.length > 0; left = await ledger.removals(shelf, STEP)) {
+      for (let after = ""; ; ) {
+        const left = await ledger.removals(shelf, after, STEP);
+        if (left.length === 0) break;
         await discard(shelf, left, tally);
+        after = left.at(-1) ?? "";
         if (!(await goesOn())) return;
       }
     }
@@ -169,11 +179,11 @@ export function createPruner({ ledger, spool, keep, forget, clock, log }: PruneO
       if (!KEPT.some((kept) => keep[kept] === 0)) return;
       maybeOver.add(message);
       if (maybeOver.size > 1) return;
+      void inTurn(finish);
       void inTurn(async (tally) => {
         const messages = [...maybeOver];
         maybeOver.clear();
         const now = clock.now();
-        await finish(tally);
         for (const kept of KEPT) {
           for (let left = keep[kept] === 0 ? messages : []; left.length > 0; ) {
             const last = await removeFrom(kept, left, now, now, tally);

@@ -35,13 +35,16 @@ export type Upkeep = {
   ) => Promise<{ readonly messages: number; readonly last: number | null }>;
   /** Which of these bytes no message keeps. */
   readonly unwanted: (shelf: "raw" | "parts", sha256: readonly string[]) => Promise<readonly string[]>;
-  /** Has those of them removed that no message keeps. Until that is done nothing is saved that could want them, by no process. */
-  readonly discard: (shelf: "raw" | "parts", sha256: readonly string[], remove: (sha256: string) => Promise<void>) => Promise<void>;
   /**
-   * Some of the bytes that are in the spool and not in the record: a crash came between the two, their file could not be removed, or the mail
-   * came once more after it was pruned. `discard` takes them from this list.
+   * Has those of them removed that no message keeps. Until that is done nothing is saved that could want them, by no process. `remove`: false
+   * when the file is still there.
    */
-  readonly removals: (shelf: "raw" | "parts", limit: number) => Promise<readonly string[]>;
+  readonly discard: (shelf: "raw" | "parts", sha256: readonly string[], remove: (sha256: string) => Promise<boolean>) => Promise<void>;
+  /**
+   * Some of the bytes that are in the spool and not in the record, in the order of their names, behind this one: a crash came between the two,
+   * their file could not be removed, or the mail came once more after it was pruned. `discard` takes them from this list.
+   */
+  readonly removals: (shelf: "raw" | "parts", after: string, limit: number) => Promise<readonly string[]>;
   /**
    * Gives some of the room that was left back to the file system. `more`: there is more of it. `busy`: somebody reads, what was removed may be
    * in the log still. `done`: it is nowhere in the files any more.

@@ -10,6 +10,7 @@ import type { Answer, Memo } from "../../src/extractor/extractor.ts";
 import { forget } from "../../src/pipeline/forget.ts";
 import { advance } from "../../src/pipeline/pipeline.ts";
 import { openSpool } from "../../src/store/spool.ts";
+import type { Spool } from "../../src/store/store.ts";
 import { arrive, drain, extractorOf, sinkOf, sourceOf, worksIn } from "../pipeline/works.ts";
 import { guardedDirectory, makeReadOnly, makeWritable, temporaryDirectory } from "../store/disk.ts";
 
@@ -112,6 +113,50 @@ test("killed between the record and the files: the next process removes them at 
   await pruner.prune();
   expect(await kept()).toEqual([]);
   expect(lines[0]).toEqual({ name: "pruned", fields: { files: 3, bytes: expect.any(Number) } });
+});
+
+test("a file that cannot be removed holds up no other, and is removed when it can be", async () => {
+  const { works, clock, kept, lines } = await stage(FOREVER);
+  const mails = ["01-single-pdf", "04-xml-only", "05-html-only"];
+  const ids: string[] = [];
+  for (const [uid, mail] of mails.entries()) ids.push(await arrive(works, mail, uid + 1));
+  await drain(works, clock);
+  const stuck = new Set([ids.toSorted()[0]]);
+  const remove: Spool["remove"] = (shelf, sha256, before) =>
+    stuck.has(sha256) ? Promise.reject(new Error("EIO")) : works.spool.remove(shelf, sha256, before);
+  const log: Logger = { event: (_, name, fields) => void lines.push({ name, fields }) };
+  const spool = { ...works.spool, remove };
+  const pruner = createPruner({ ledger: works.ledger, spool, keep: NOTHING, forget: null, clock, log });
+  for (let times = 0; times < 2; times++) {
+    await pruner.prune();
+    expect((await kept("raw")).map((path) => path.includes([...stuck][0] ?? "?"))).toEqual([true]);
+    expect(await kept("parts")).toEqual([]);
+  }
+  expect(lines.map(({ name }) => name)).toContain("prune.retry");
+  // Nor does it keep what has just ended from going.
+  const late = await arrive(works, "14-credit-note", 9);
+  await drain(works, clock);
+  pruner.over(late);
+  await pruner.tidy();
+  expect(await kept("raw")).toHaveLength(1);
+  stuck.clear();
+  await pruner.prune();
+  expect(await kept()).toEqual([]);
+});
+
+test("what is on the list and too young to be tidied up stays on it", async () => {
+  const { works, clock, pruner, kept, tidyAll } = await stage({ ...FOREVER, raw: 30 * 24 * HOUR });
+  await arrive(works, "01-single-pdf");
+  await drain(works, clock);
+  clock.pass(31 * 24 * HOUR);
+  await pruner.prune();
+  expect(await kept("raw")).toEqual([]);
+  await arrive(works, "01-single-pdf", 2);
+  await drain(works, clock);
+  await tidyAll();
+  expect(await kept("raw")).toHaveLength(1);
+  await pruner.prune();
+  expect(await kept("raw")).toEqual([]);
 });
 
 test("a mail that comes again after it was pruned does not stay in the spool", async () => {

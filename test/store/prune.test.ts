@@ -132,7 +132,7 @@ test("bytes that another message keeps are not to be removed; the last that keep
   await finish(ledger, "b", 12);
   const { blobs } = await ledger.prune("parts", [id("a")], at(99), at(99));
   const removed: string[] = [];
-  const remove = async (one: string) => void removed.push(one);
+  const remove = async (one: string) => removed.push(one) > 0;
   await ledger.discard("parts", blobs, remove);
   expect(removed).toEqual([]);
   expect(await ledger.unwanted("parts", [id("text"), id("never")])).toEqual([id("never")]);
@@ -147,15 +147,18 @@ test("what was recorded as gone and not discarded is told until it is", async ()
   const { ledger } = await opened();
   await finish(ledger, "a", 11);
   for (const kept of ["raw", "parts", "results"] as const) await ledger.prune(kept, [id("a")], at(99), at(99));
-  const told = async () => [await ledger.removals("raw", 9), (await ledger.removals("parts", 9)).toSorted()];
+  const told = async () => [await ledger.removals("raw", "", 9), await ledger.removals("parts", "", 9)];
   const parts = [id("pdf"), id("text")].toSorted();
   expect(await told()).toEqual([[id("a")], parts]);
-  expect(await ledger.removals("parts", 1)).toHaveLength(1);
-  const refusing = ledger.discard("raw", [id("a")], () => Promise.reject(new Error("EIO")));
-  await expect(refusing).rejects.toThrow("EIO");
+  expect(await ledger.removals("parts", "", 1)).toEqual([parts[0]]);
+  expect(await ledger.removals("parts", parts[0] ?? "", 9)).toEqual([parts[1]]);
+  await ledger.discard("raw", [id("a")], async () => false);
+  await expect(ledger.discard("raw", [id("a")], () => Promise.reject(new Error("EIO")))).rejects.toThrow("EIO");
   expect(await told()).toEqual([[id("a")], parts]);
-  await ledger.discard("raw", [id("a")], async () => {});
-  await ledger.discard("parts", parts, async () => {});
+  await ledger.discard("raw", [id("a")], async () => true);
+  await ledger.discard("parts", parts, async (one) => one !== parts[0]);
+  expect(await told()).toEqual([[], [parts[0]]]);
+  await ledger.discard("parts", parts, async () => true);
   expect(await told()).toEqual([[], []]);
   // Its bytes are there once more.
   await receive(ledger, "a", 100, "archive");
@@ -309,7 +312,7 @@ test("while bytes are being discarded no row is saved that wants them", async ()
   await ledger.discard("parts", blobs, async (one) => {
     saving.push(ledger.save(split, splitDone("b"), at(100)).then(() => order.push("saved")));
     for (let turn = 0; turn < 20; turn += 1) await setImmediate();
-    order.push(one);
+    return order.push(one) > 0;
   });
   await Promise.all(saving);
   expect(order.slice(0, 2).toSorted()).toEqual([id("pdf"), id("text")].toSorted());

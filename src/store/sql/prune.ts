@@ -88,17 +88,22 @@ export function pruningOn(db: Kysely<Tables>, database: Database): Upkeep {
 
     discard: (shelf, sha256, remove) =>
       atomically(async (trx) => {
-        for (const one of await unwanted(trx, shelf, sha256)) await remove(one);
+        const left = new Set<string>();
+        for (const one of await unwanted(trx, shelf, sha256)) if (!(await remove(one))) left.add(one);
         await trx
           .deleteFrom("removal")
           .where("shelf", "=", shelf)
-          .where("sha256", "in", [...sha256])
+          .where(
+            "sha256",
+            "in",
+            sha256.filter((one) => !left.has(one)),
+          )
           .execute();
       }),
 
-    removals: async (shelf, limit) => {
-      const rows = await db.selectFrom("removal").select("sha256").where("shelf", "=", shelf).limit(limit).execute();
-      return rows.map(({ sha256 }) => sha256);
+    removals: async (shelf, after, limit) => {
+      const listed = db.selectFrom("removal").select("sha256").where("shelf", "=", shelf).where("sha256", ">", after);
+      return (await listed.orderBy("sha256").limit(limit).execute()).map(({ sha256 }) => sha256);
     },
 
     compact: async () => {
