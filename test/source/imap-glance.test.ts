@@ -144,6 +144,7 @@ for (const { name, missing, start } of servers) {
       });
       second.source.sweep();
       await second.heard((line) => line.fields.fault === "imap.folder");
+      expect(proxy.accepted(), "a folder that is not there costs nobody the connection").toBe(1);
       await server.createFolder(names[1]);
       await server.append(names[1], mail("anew"));
       second.source.sweep();
@@ -232,29 +233,55 @@ describe("a glance at a server that", () => {
   });
 
   test("has refused a message: a sweep that was not complete is not taken for one", async () => {
-    let refusals = 2;
-    const { inbox, other } = await scene((folder) => `* STATUS ${folder} (UIDVALIDITY 7 UIDNEXT 3 HIGHESTMODSEQ 9)`, {
+    const poke = { scheduled: () => {} };
+    let refuses = true;
+    const { server, other } = await scene((folder) => `* STATUS ${folder} (UIDVALIDITY 7 UIDNEXT 3 HIGHESTMODSEQ 9)`, {
       uidNext: 3,
       messages: [...messages, { uid: 2, raw: mail("two") }],
       on: ({ line, tag, say }) => {
-        if (!/^UID FETCH 2 .*BODY/.test(line) && !/^UID FETCH 1:2 .*BODY/.test(line)) return false;
-        if (refusals-- <= 0) return false;
-        say(`${tag} NO [UNAVAILABLE] later`);
+        const [command, batch] = /^UID FETCH (1:)?2 .*BODY/.exec(line) ?? [];
+        if (!refuses || command === undefined) return false;
+        if (batch === undefined) {
+          refuses = false;
+          // While that sweep is under way the next one is due.
+          poke.scheduled();
+        }
+        say(`${tag} NO ${batch === undefined ? "[UNAVAILABLE] later" : "one by one"}`);
         return true;
       },
     });
-    const seen = [inbox, other].map(async ({ watcher, source }) => {
-      const uids: number[] = [];
-      while (uids.length < 2) {
-        const next = watcher.arrival();
-        source.sweep();
-        uids.push((await next).uid);
-      }
-      return uids;
+    poke.scheduled = other.source.sweep;
+    expect(await other.watcher.arrival()).toMatchObject({ uid: 1 });
+    // A sweep that is over without it would say so first.
+    const next = await other.watcher.sight();
+    expect(next).toMatchObject({ is: "arrival", arrival: { origin: { uid: 2 } } });
+    expect(server.heard.filter((line) => /^SELECT .*Other/.test(line)).length).toBeGreaterThan(1);
+  });
+
+  test("lists less than it gave UIDs for: what is late is found by the next sweep", async () => {
+    const { server, other, swept } = await scene((folder) => `* STATUS ${folder} (UIDVALIDITY 7 UIDNEXT 3 HIGHESTMODSEQ 9)`, {
+      uidNext: 3,
     });
-    expect(await Promise.all(seen)).toEqual([
-      [1, 2],
-      [1, 2],
-    ]);
+    await swept();
+    server.script.messages.push({ uid: 2, raw: mail("late") });
+    expect((await other.sweep()).uids).toEqual([2]);
+  });
+
+  test("is asked by others all the while: folders are glanced at all the same", async () => {
+    const { server, inbox, other, swept } = await scene((folder) => `* STATUS ${folder} (UIDVALIDITY 7 UIDNEXT 2 HIGHESTMODSEQ 9)`);
+    await swept();
+    other.rest();
+    const origin = { mailbox: "INBOX", uidValidity: "7", uid: 1 };
+    let glances = 0;
+    const counting = async () => {
+      for (; glances < 3; glances++) await server.hears(/^STATUS .*Other/);
+    };
+    const counted = counting();
+    // Far more often than a round takes.
+    for (let times = 0; glances < 3; times++) {
+      expect(times, "rounds come due").toBeLessThan(10_000);
+      await inbox.source.settle(origin, "done", AbortSignal.timeout(10_000), { is: "flag" });
+    }
+    await counted;
   });
 });

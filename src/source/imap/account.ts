@@ -4,7 +4,7 @@ import { asFault, Fault, reasonOf } from "../../base/errors.ts";
 import { createBackoff } from "./backoff.ts";
 import { type Account, type Connection, openConnection, openFolder, type Session, within } from "./connect.ts";
 import { commandFault, isRefusal } from "./faults.ts";
-import { glance } from "./glance.ts";
+import { glance, type Round, startRound } from "./glance.ts";
 
 /** A watched folder's place at its account. */
 export type Seat = {
@@ -42,9 +42,6 @@ export type SharedAccount = {
 const LOGIN_EVERY_MS = 2_000;
 /** Between two IDLEs that the server ended by itself. */
 const IDLE_AGAIN_MS = 1_000;
-/** IDLE tells of one folder. The others of the account are glanced at this often, or once a second where there are more of them. */
-const GLANCE_MS = 10_000;
-const GLANCE_EACH_MS = 1_000;
 /** How long a connection nobody watches is kept for whoever settles next. */
 const LINGER_MS = 5_000;
 /** How long the work in hand may take at the end; the daemon has given it its time before. */
@@ -160,19 +157,25 @@ export function shareAccount(account: Account, clock: Clock, pause: () => number
 
   /** Keeps a connection that nobody uses: IDLE where everybody rests, and a sign of life asked for now and then in any case. */
   async function attend(connection: Connection): Promise<void> {
-    for (let isQuiet = false; connection.alive(); ) {
+    const over = new AbortController();
+    const ring = () => nudge.resolve();
+    let round: Round | null = null;
+    for (let isPatient = false; connection.alive(); ) {
       nudge = Promise.withResolvers();
-      const patient = isQuiet;
-      await inTurn(() => idle(connection, patient));
-      const [mine, before] = [idling, uses];
+      await inTurn(() => idle(connection, isPatient));
+      const [mine, before, unheard] = [idling, uses, elsewhere().length];
       const heard = Promise.race([nudge.promise, ...(mine === null ? [] : [mine])]);
-      const unheard = elsewhere();
-      const roundMs = unheard.length === 0 ? account.idleMs : Math.max(GLANCE_MS, unheard.length * GLANCE_EACH_MS);
-      isQuiet = !(await within(clock, Math.min(account.idleMs, roundMs), heard));
-      if (isQuiet && unheard.length === 0) await inTurn(() => connection.prove());
-      else if (isQuiet) for (const place of unheard) await inTurn(() => glanceAt(place, connection));
+      if (unheard > 0) round ??= startRound(unheard, clock, over.signal, ring);
+      const isQuiet = !round?.isDue && !(await within(clock, account.idleMs, heard));
+      const isDue = round?.isDue === true;
+      isPatient = isQuiet || isDue;
+      if (isDue) {
+        round = null;
+        for (const place of elsewhere()) await inTurn(() => glanceAt(place, connection));
+      } else if (isQuiet) await inTurn(() => connection.prove());
       else if (mine !== null && idling === null && uses === before) await within(clock, IDLE_AGAIN_MS, nudge.promise);
     }
+    over.abort();
     connection.client.close();
   }
 
@@ -193,10 +196,10 @@ export function shareAccount(account: Account, clock: Clock, pause: () => number
   }
 
   /** Begins an IDLE, unless somebody has to look first, or is at work: not with a consumer that has held a sight for long. */
-  async function idle(connection: Connection, isQuiet: boolean): Promise<void> {
+  async function idle(connection: Connection, isPatient: boolean): Promise<void> {
     const all = [...places];
     const first = all.find((place) => place.state === "resting");
-    if (idling !== null || first === undefined || (!isQuiet && all.some((place) => place.state === "working"))) return;
+    if (idling !== null || first === undefined || (!isPatient && all.some((place) => place.state === "working"))) return;
     const session = await opened(connection, first.folder, false).catch(() => null);
     // Mail that came while another folder was open was not told, and why a folder cannot be opened is told to who looks.
     if (session === null || session !== first.seen) return wake(first);

@@ -18,7 +18,7 @@ export type Reading = {
   singlyUntil: number;
   /** The session the folder was looked through on last; on another one it may have changed unheard. */
   seen: Session | null;
-  /** The same, if that was done to the end. */
+  /** The same, if that was done to the end, and to the last UID that was given. */
   swept: Session | null;
   /** How often in a row a sweep was a glance at a folder in which nothing had happened. */
   glances: number;
@@ -71,7 +71,9 @@ export async function* sweep(lend: Lend, reading: Reading, limits: Limits, clock
   const cursor = { ...reading.cursor, uid: Math.max(reading.cursor.uid, highest) };
   yield { is: "swept", cursor, at };
   reading.cursor = cursor;
-  reading.swept = reading.seen;
+  // What is above and was not listed may only be late.
+  const { seen } = reading;
+  reading.swept = seen !== null && cursor.uid >= seen.uidNext - 1 ? seen : null;
 }
 
 async function* readOne(
