@@ -95,9 +95,8 @@ async function meaning({ wanted }: Plan, { services, routing }: Doors, ledger: L
   for (const name of names) {
     const service = services.get(name);
     if (service === undefined) continue;
-    const limits = forBackfill(service.limits);
-    const { runs: today } = await ledger.bought(name, midnight);
-    lines.push(...limitLines(name, limits, [...wanted.values()], today));
+    const { runs: today } = await ledger.bought(name, midnight, 1);
+    lines.push(...limitLines(name, service.limits, [...wanted.values()], today));
   }
   for (const { name, why } of await ledger.paused()) {
     if (names.includes(name)) lines.push(`paused   ${name}: ${why}; nothing is bought there before \`billhook resume ${name}\``);
@@ -108,13 +107,10 @@ async function meaning({ wanted }: Plan, { services, routing }: Doors, ledger: L
   return lines.map(visible);
 }
 
-function limitLines(
-  name: string,
-  { runsPerDay, runsPerHour, maxBytes }: Limits,
-  sizes: readonly number[],
-  today: number,
-): readonly string[] {
+function limitLines(name: string, { maxBytes, ...whole }: Limits, sizes: readonly number[], today: number): readonly string[] {
   const lines: string[] = [];
+  const half = (most: number | null) => (most === null ? null : forBackfill(most));
+  const [runsPerDay, runsPerHour] = [half(whole.runsPerDay), half(whole.runsPerHour)];
   const days = runsPerDay === null ? 1 : Math.ceil((today + sizes.length) / runsPerDay);
   const hours = runsPerHour === null ? 1 : Math.ceil(sizes.length / runsPerHour);
   if (days > 1 || hours > 1) {
@@ -123,8 +119,8 @@ function limitLines(
       ...(runsPerDay === null ? [] : [`${runsPerDay} a day`]),
     ];
     const long = days > 1 && days * 24 > hours ? `${days} days` : `${hours} hours`;
-    const half = `half of its limits, ${most.join(", ")}, is for them`;
-    lines.push(`limits   ${name}: ${half} (${today} bought today so far); what is over waits: about ${long} for all of them`);
+    const share = `half of its limits, ${most.join(", ")}, is for them (${today} used today)`;
+    lines.push(`limits   ${name}: ${share}; what is over waits: about ${long} for all of them`);
   }
   const large = maxBytes === null ? 0 : sizes.filter((size) => size > maxBytes).length;
   if (large > 0) lines.push(`limits   ${name}: ${mails(large)} above maxBytes, held until \`billhook release\``);

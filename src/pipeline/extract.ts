@@ -4,7 +4,7 @@ import type { Progress } from "../extractor/extractor.ts";
 import { BEGUN, type Bought, numberOf, owedFor, textOf } from "../store/owed.ts";
 import type { Outcome, TaskMemo } from "../store/record.ts";
 import { openDocument, skippedOf } from "./document.ts";
-import { forBackfill, tooBig } from "./limits.ts";
+import { tooBig } from "./limits.ts";
 import { retryAsKnown } from "./retry.ts";
 import type { Step } from "./step.ts";
 
@@ -28,8 +28,7 @@ export const extract: Step = async (task, works, signal) => {
   const buys = extractor.buys(memo);
   if (buys && !place) {
     const size = { bytes: message.size, parts: partsInMessage };
-    const most = task.rank === 0 ? limits : forBackfill(limits);
-    const held = tooBig(task, size, limits) ?? (await works.gate.pass(record.id, record.service, most, works.ledger, now));
+    const held = tooBig(task, size, limits) ?? (await works.gate.pass(record.id, record.service, limits, works.ledger, now, task.rank));
     if (held !== null) return held.is === "later" ? { ...held, memo: task.memo } : held;
   }
   // It had its place, or was let through just now.

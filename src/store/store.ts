@@ -167,10 +167,11 @@ export type Ledger = Search &
     /** True when it had been paused. */
     readonly resume: (name: string, now: Date) => Promise<boolean>;
     readonly paused: () => Promise<readonly Paused[]>;
-    /** Runs bought at a service since then, and documents on their way to one. */
+    /** Runs bought at a service since then, and documents on their way to one; with `rank` only those of such messages. */
     readonly bought: (
       service: string,
       since: Date,
+      rank?: Rank,
     ) => Promise<{ readonly runs: number; readonly oldest: Date | null; readonly coming: readonly string[] }>;
     /** What was paid for, by day (UTC), service and mailbox, newest day first. */
     readonly spending: (since: Date) => Promise<readonly Spending[]>;

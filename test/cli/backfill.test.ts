@@ -65,7 +65,7 @@ describe.skipIf(missing !== null)(`billhook backfill${missing === null ? "" : ` 
         /^mailbox {2}invoices: 200 messages since 2026-01-01 until 2026-06-30 to take in, 1\d\d KB; 0 more are in the ledger/,
       ),
       "runs     200 at most at cloudsquid: one for each mail",
-      "limits   cloudsquid: half of its limits, 25 a day, is for them (0 bought today so far); what is over waits: about 8 days for all of them",
+      "limits   cloudsquid: half of its limits, 25 a day, is for them (0 used today); what is over waits: about 8 days for all of them",
       "limits   cloudsquid: 1 message above maxBytes, held until `billhook release`",
       "daemon   runs, and begins with them at once; new mail goes first",
     ]);

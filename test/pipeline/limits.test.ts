@@ -108,20 +108,39 @@ describe("runsPerHour", () => {
 });
 
 describe("a backfill", () => {
+  const orders = async (works: Works, clock: TestClock, rank: number) => {
+    for (const task of await works.ledger.due(clock.now(), 99, [], "split")) await advance(task, works, never);
+    const due = await works.ledger.due(clock.now(), 99, [], "extract", [], false);
+    for (const task of due) if (task.rank === rank) await advance(task, works, never);
+  };
+
   test("may use half of what may be bought; new mail gets the rest at once", async () => {
     const { made, works, clock } = await stage(0, { runsPerHour: 3 }, shop);
     const begun = clock.now().getTime();
     for (const [index, mail] of MAILS.slice(0, 4).entries()) await backfilled(works, mail, index + 1);
-    for (const task of await works.ledger.due(clock.now(), 99, [])) await advance(task, works, never);
-    for (const task of await open(works)) await advance(task, works, never);
+    await orders(works, clock, 1);
     expect(made.bought).toHaveLength(2);
-    expect(codes((await open(works)).filter(({ fault }) => fault !== null))).toEqual(["limit.runs", "limit.runs"]);
+    const waiting = (await open(works)).filter(({ fault }) => fault !== null);
+    expect(codes(waiting)).toEqual(["limit.runs", "limit.runs"]);
+    expect(waiting[0]?.fault?.message).toContain("a backfill's half of limits.runsPerHour of 3");
     const fresh = await arrive(works, MAILS[5] ?? "", 9);
-    for (const task of await works.ledger.due(clock.now(), 99, [], "split")) await advance(task, works, never);
-    for (const task of await works.ledger.due(clock.now(), 1, [], "extract", [], false)) await advance(task, works, never);
+    await orders(works, clock, 0);
     expect(made.bought.map(({ document }) => document)[2]).toBe(`${fresh}.1`);
     await drain(works, clock);
     expect(made.bought.map(({ at }) => at - begun)).toEqual([0, 0, 0, HOUR_MS + 1, HOUR_MS + 1]);
+  });
+
+  test("has its half also when new mail uses the other one, and never more than is left", async () => {
+    const { made, works, clock } = await stage(0, { runsPerHour: 4 }, shop);
+    for (const [index, mail] of MAILS.slice(0, 3).entries()) await arrive(works, mail, index + 1);
+    await orders(works, clock, 0);
+    expect(made.bought).toHaveLength(3);
+    for (const [index, mail] of MAILS.slice(3, 6).entries()) await backfilled(works, mail, index + 11);
+    await orders(works, clock, 1);
+    expect(made.bought).toHaveLength(4);
+    clock.pass(HOUR_MS + 1);
+    await orders(works, clock, 1);
+    expect(made.bought).toHaveLength(6);
   });
 });
 

@@ -1,6 +1,6 @@
 /** The ledger's part on money: runs bought, services paused, and webhooks heard. */
-import { type Kysely, sql, type Transaction } from "kysely";
-import type { RunRecord, TaskMemo } from "../record.ts";
+import { type ExpressionBuilder, type Kysely, sql, type Transaction } from "kysely";
+import type { Rank, RunRecord, TaskMemo } from "../record.ts";
 import type { Ledger } from "../store.ts";
 import { json, runOf } from "./rows.ts";
 import type { Tables } from "./tables.ts";
@@ -25,16 +25,15 @@ export function moneyOn(db: Kysely<Tables>): Money {
     },
 
     // In one transaction: a document on its way that becomes a run must not be missed between two questions.
-    bought: (service, since) =>
+    bought: (service, since, rank) =>
       db.transaction().execute(async (trx) => {
-        const { runs, oldest } = await trx
+        const runsSince = trx
           .selectFrom("run")
           .select((e) => [e.fn.countAll<number>().as("runs"), e.fn.min<string | null>("at").as("oldest")])
           .where("service", "=", service)
           .where("at", ">=", since.toISOString())
-          .where("only_doubt", "=", 0)
-          .executeTakeFirstOrThrow();
-        const coming = await trx
+          .where("only_doubt", "=", 0);
+        const onTheirWay = trx
           .selectFrom("task")
           .innerJoin("document", "document.id", "task.subject")
           .select("task.subject")
@@ -42,8 +41,12 @@ export function moneyOn(db: Kysely<Tables>): Money {
           .where("task.status", "=", "open")
           .where("task.run_id", "is", null)
           .where("task.memo", "like", '%"place":true%')
-          .where("document.service", "=", service)
-          .execute();
+          .where("document.service", "=", service);
+        const { runs, oldest } = await (rank === undefined
+          ? runsSince
+          : runsSince.where((e) => isOfRank(e, rank))
+        ).executeTakeFirstOrThrow();
+        const coming = await (rank === undefined ? onTheirWay : onTheirWay.where("task.rank", "=", rank)).execute();
         return { runs: Number(runs), oldest: oldest === null ? null : new Date(oldest), coming: coming.map(({ subject }) => subject) };
       }),
 
@@ -143,6 +146,11 @@ export function moneyOn(db: Kysely<Tables>): Money {
         return numUpdatedRows > 0n ? "due" : "unknown";
       }),
   };
+}
+
+function isOfRank(e: ExpressionBuilder<Tables, "run">, rank: Rank) {
+  const its = e.selectFrom("document").innerJoin("message", "message.id", "document.message").select("document.id");
+  return e.exists(its.whereRef("document.id", "=", "run.document").where("message.rank", "=", rank));
 }
 
 /** Paused already: the first reason stands. */

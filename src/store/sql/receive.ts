@@ -1,7 +1,7 @@
 /** What the intake of a mailbox writes and asks: arrivals with their bytes safe, arrivals without, and how far it has been read. */
 import type { Kysely, Transaction } from "kysely";
 import type { CursorRecord } from "../mail.ts";
-import type { Event } from "../record.ts";
+import type { Event, Rank } from "../record.ts";
 import type { Arriving, Ledger, Received } from "../store.ts";
 import { addEvent, addTasks, close } from "./grow.ts";
 import { addRemovals } from "./prune.ts";
@@ -97,7 +97,9 @@ function keyOf({ mailbox, uidValidity, uid }: Arriving["origin"]) {
 
 async function receive(trx: Transaction<Tables>, { blob, origin, receivedAt, cursor, rank = 0, now }: Arriving): Promise<Received> {
   const at = now.toISOString();
-  const known = await trx.selectFrom("message").select("raw_gone_at").where("id", "=", blob.sha256).executeTakeFirst();
+  const known = await trx.selectFrom("message").select(["raw_gone_at", "rank"]).where("id", "=", blob.sha256).executeTakeFirst();
+  // A backfill was there first; what comes by itself does not wait for the rest of it.
+  if (known !== undefined && rank < known.rank) await setRank(trx, blob.sha256, rank);
   // It was pruned before, and its bytes came once more.
   if (known !== undefined && known.raw_gone_at !== null) await addRemovals(trx, "raw", [blob.sha256]);
   if (known === undefined) {
@@ -134,6 +136,11 @@ async function receive(trx: Transaction<Tables>, { blob, origin, receivedAt, cur
   };
   await addEvent(trx, event);
   return { message: blob.sha256, isNew: known === undefined, event };
+}
+
+async function setRank(trx: Transaction<Tables>, message: string, rank: Rank): Promise<void> {
+  await trx.updateTable("message").set({ rank }).where("id", "=", message).execute();
+  await trx.updateTable("task").set({ rank }).where("message", "=", message).execute();
 }
 
 async function moveCursor(trx: Transaction<Tables>, mailbox: string, cursor: CursorRecord | null, sweptAt: string | null): Promise<void> {

@@ -1,6 +1,6 @@
 /** Carries what can still be read of a damaged ledger into a new one: table by table, row by row, past what cannot be read. */
 import Database from "better-sqlite3";
-import { TASK_KINDS } from "../record.ts";
+import { RANKS, TASK_KINDS } from "../record.ts";
 import { graftHeader, graftSchema } from "./graft.ts";
 import { TABLES } from "./tables.ts";
 
@@ -207,6 +207,8 @@ const isHash = (value: unknown): value is string => typeof value === "string" &&
 const isTime = (value: unknown) => typeof value === "string" && TIME.test(value) && !Number.isNaN(Date.parse(value));
 const isTimeOrNull = (value: unknown) => value === null || value === undefined || isTime(value);
 const isCount = (value: unknown) => Number.isSafeInteger(value) && Number(value) >= 0;
+/** Older versions know none. */
+const isRank = (value: unknown) => value === undefined || (RANKS as readonly unknown[]).includes(value);
 const isDocument = (value: unknown): value is string => typeof value === "string" && /^[0-9a-f]{64}\.\d+$/.test(value);
 const isJson = (value: unknown) => {
   if (value === null || value === undefined) return true;
@@ -223,7 +225,7 @@ const isUntouched = (row: Row) => !Object.values(row).some((value) => typeof val
 const SOUND: Readonly<Record<string, (row: Row) => boolean>> = {
   mailbox: (row) =>
     isUntouched(row) && isText(row.name) && isText(row.uid_validity) && isCount(row.uid) && isCount(row.until) && isTimeOrNull(row.since),
-  message: (row) => isHash(row.id) && isCount(row.size) && isTime(row.received_at),
+  message: (row) => isHash(row.id) && isCount(row.size) && isTime(row.received_at) && isRank(row.rank),
   arrival: (row) => isText(row.mailbox) && isCount(row.uid) && isTime(row.seen_at) && (row.message === null || isHash(row.message)),
   part: (row) =>
     isHash(row.message) && isHash(row.sha256) && isText(row.id) && isCount(row.size) && /^(body|attachment)$/.test(String(row.role)),
@@ -238,6 +240,7 @@ const SOUND: Readonly<Record<string, (row: Row) => boolean>> = {
   task: isSoundTask,
   event: (row) => isTime(row.at) && isText(row.what),
   pulse: (row) => isJson(row.body),
+  removal: (row) => /^(raw|parts)$/.test(String(row.shelf)) && isHash(row.sha256),
 };
 
 function isSoundTask(row: Row): boolean {
@@ -249,6 +252,7 @@ function isSoundTask(row: Row): boolean {
     (TASK_KINDS as readonly unknown[]).includes(kind) &&
     STATUSES.includes(String(status)) &&
     isCount(row.attempts) &&
+    isRank(row.rank) &&
     [row.due_at, row.created_at, row.updated_at].every(isTime) &&
     isTimeOrNull(row.failing_since) &&
     isTextOrNull(row.run_id) &&
