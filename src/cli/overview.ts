@@ -1,6 +1,6 @@
 /** What `billhook status` tells: how each mailbox, service and sink stands, which mails need a person, and what was spent. */
 import type { FaultRecord } from "../base/errors.ts";
-import { type Ailment, type Condition, lastSweep, oldestDue, refusing, sizeText } from "../pipeline/health.ts";
+import { type Ailment, type Condition, lastSweep, oldestDue, refusals, sizeText } from "../pipeline/health.ts";
 import { deliveryNameOf } from "../store/delivery.ts";
 import type { Summary } from "../store/mail.ts";
 import { isGivenUp, type Task } from "../store/record.ts";
@@ -117,11 +117,12 @@ export function conditionOf(found: Condition, names: { readonly services: object
   };
 }
 
-function troublesOf({ running, pulse }: Condition) {
+function troublesOf(found: Condition) {
+  const { running, pulse } = found;
   if (!running || pulse === null) return [];
   return [
     ...pulse.mailboxes.flatMap(({ mailbox, trouble }) => (trouble === null ? [] : [{ mailbox, trouble }])),
-    ...(pulse.refusing ?? []).map(({ service, since }) => ({ service, trouble: refusing(service, since) })),
+    ...refusals(found).map((trouble) => ({ service: trouble.name, trouble })),
   ];
 }
 

@@ -108,27 +108,27 @@ function daemonAilments(found: Condition): readonly Ailment[] {
   }
   return [
     ...found.mailboxes.flatMap((mailbox) => mailboxAilments(mailbox.name, lastSweep(found, mailbox.name), pulse, at)),
-    ...(pulse.refusing ?? [])
-      .filter(({ service, since }) => at.getTime() - Date.parse(since) >= TROUBLE_MS && isWanted(found, service))
-      .map(({ service, since }) => refusing(service, since)),
+    ...refusals(found, TROUBLE_MS),
     ...still(found),
   ];
 }
 
-/** What nobody waits for, or a person has paused, is nobody's trouble. */
-function isWanted({ queues, paused }: Condition, service: string): boolean {
-  return !paused.some(({ name }) => name === service) && queues.some(({ kind, name }) => kind === "extract" && name === service);
-}
-
-/** What is said of a service that does not take our key, before it is an ailment too. */
-export function refusing(service: string, since: string): Ailment {
-  return {
-    about: "service",
-    name: service,
-    code: "service.unauthorized",
-    message: `service ${service} has not taken its key since ${since}: nothing is read there, every mail waits`,
-    advice: "put the right apiKey in, see `billhook check`, and restart the daemon; nothing is lost, and nothing has to be put back",
-  };
+/**
+ * Services that have not taken our key for so long: told at once, and an ailment later. What nobody waits for, or a person has paused, is
+ * nobody's trouble.
+ */
+export function refusals({ at, pulse, queues, paused }: Condition, forMs = 0): readonly Ailment[] {
+  const isWanted = (service: string) =>
+    !paused.some(({ name }) => name === service) && queues.some(({ kind, name }) => kind === "extract" && name === service);
+  return (pulse?.refusing ?? [])
+    .filter(({ service, since }) => at.getTime() - Date.parse(since) >= forMs && isWanted(service))
+    .map(({ service, since }) => ({
+      about: "service",
+      name: service,
+      code: "service.unauthorized",
+      message: `service ${service} has not taken its key since ${since}: nothing is read there, every mail waits`,
+      advice: "put the right apiKey in, see `billhook check`, and restart the daemon; nothing is lost, and nothing has to be put back",
+    }));
 }
 
 function mailboxAilments(name: string, sweptAt: string | null, pulse: Pulse, at: Date): readonly Ailment[] {

@@ -3,6 +3,8 @@ import { readFile, writeFile } from "node:fs/promises";
 import { request } from "node:http";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { permanent, recordOf } from "../../src/base/errors.ts";
+import { advance } from "../../src/pipeline/pipeline.ts";
+import { arrive } from "../pipeline/works.ts";
 import { type Answered, ENEMY, EVIL, hold, PNG, type Premises, premises, written } from "./premises.ts";
 
 const header = (answer: Answered, name: string) => String(answer.headers[name] ?? "");
@@ -53,6 +55,22 @@ describe("what a mail says", () => {
     const { text } = await house.ask("/");
     expect(text).toContain("<title>20 and more to look at");
     expect(text).toContain('<a href="/mails?state=failed">all that are failed</a>');
+  });
+
+  test("waits for a key that is not taken: a person is told at once, by the service's name, with what to do", async () => {
+    const house = await premises();
+    const { ledger } = house.works;
+    const pulse = await ledger.pulse();
+    if (pulse === null) throw new Error("no pulse");
+    await ledger.beat({ ...pulse, refusing: [{ service: "service", since: pulse.at }] });
+    expect((await house.ask("/")).text, "nobody waits for it").toContain("Everything is running");
+    const id = await arrive(house.works, "01-single-pdf", 7);
+    const [split] = await ledger.due(house.works.clock.now(), 1, [], "split");
+    if (split !== undefined) await advance(split, house.works, new AbortController().signal);
+    expect((await ledger.tasks(id)).map(({ kind, status }) => [kind, status])).toContainEqual(["extract", "open"]);
+    const { text } = await house.ask("/");
+    expect(text).toContain("1 thing is wrong");
+    expect(text).toMatch(/Service service has not taken its key since[\s\S]*right apiKey/);
   });
 
   test("of what was just done only known codes are told", async () => {

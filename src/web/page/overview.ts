@@ -1,6 +1,6 @@
 /** The overview: whether all is well, what needs a person, what came in today, and where it comes from and goes to. */
 import type { Row, Unread } from "../../desk/desk.ts";
-import { ailmentsOf, type Condition, lastSweep } from "../../pipeline/health.ts";
+import { ailmentsOf, type Condition, lastSweep, refusals } from "../../pipeline/health.ts";
 import { STANDINGS, type Standing } from "../../store/record.ts";
 import type { Paused, Queue, Spending } from "../../store/store.ts";
 import { button, link, mending } from "./buttons.ts";
@@ -52,7 +52,9 @@ function isForPerson({ standing }: Row["troubles"][number]): boolean {
 }
 
 function health(found: Condition): Html {
-  const ailments = ailmentsOf(found);
+  const red = ailmentsOf(found);
+  // A person is told at once.
+  const ailments = [...red, ...refusals(found).filter(({ name }) => !red.some((one) => one.about === "service" && one.name === name))];
   const told =
     ailments.length === 0
       ? html`<h2>Everything is running</h2><p>Every mailbox is being read.</p>`
