@@ -48,12 +48,13 @@ const TRIES = 3;
  * across a sight, so a slow consumer holds up nobody. Throws when the connection, or a message, fails.
  */
 export async function* sweep(lend: Lend, reading: Reading, limits: Limits, clock: Clock): AsyncGenerator<Sight, void, undefined> {
-  const at = clock.now();
+  let at: Date | null = null;
   let highest = 0;
   reading.swept = null;
   reading.glances = 0;
   const look: Lend = (work) =>
     lend((session) => {
+      at ??= clock.now();
       reading.seen = session;
       return work(session);
     });
@@ -69,7 +70,7 @@ export async function* sweep(lend: Lend, reading: Reading, limits: Limits, clock
     highest = part.at(-1)?.uid ?? highest;
   }
   const cursor = { ...reading.cursor, uid: Math.max(reading.cursor.uid, highest) };
-  yield { is: "swept", cursor, at };
+  yield { is: "swept", cursor, at: at ?? clock.now() };
   reading.cursor = cursor;
   // What is above and was not listed may only be late.
   const { seen } = reading;
