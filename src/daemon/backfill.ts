@@ -75,9 +75,9 @@ const PAUSE_MS = 1_000;
 const MOST_UNSPLIT = 1_000;
 
 /**
- * What it takes comes after what comes by itself, and waits while the daemon has much to split. Resolves when everything wanted that is still there is in the ledger, or the signal is aborted: planned again, it goes on from there.
- * What the mailbox fails at is repeated by the source for as long as it takes. Throws `backfill.renumbered`, and the Fault of a disk or
- * ledger that fails five times in a row, or is full.
+ * What it takes comes after what comes by itself, and it waits while the daemon has much to split. Resolves when everything wanted that is
+ * still there is in the ledger, or the signal is aborted: planned again, it goes on from there. What the mailbox fails at is repeated by the
+ * source for as long as it takes. Throws `backfill.renumbered`, and the Fault of a disk or ledger that fails five times in a row, or is full.
  */
 export async function backfill({ source, plan, works, tell, clock }: BackfillOptions, signal: AbortSignal): Promise<Tally> {
   const { uidValidity, wanted } = plan;

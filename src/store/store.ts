@@ -119,8 +119,9 @@ export type Ledger = Search &
 
     /**
      * Open tasks that are due, longest waiting first, without those in `except`; of all kinds, or of one: then those of each rank behind those
-     * of the rank before, `limit` of each at most. Not for the services and sinks in `exceptNames`. Of `extract`, with `asks`, only what asks after a run that was bought, or with false only the others. In them
-     * `failingSince` of a delivery counts the time others kept it waiting (`failingSinceOf` in sql/failing.ts).
+     * of the rank before, `limit` of each at most. Not for the services and sinks in `exceptNames`. Of `extract`, with `asks`, only what asks
+     * after a run that was bought, of all ranks alike, or with false only the others. In them `failingSince` of a delivery counts the time
+     * others kept it waiting (`failingSinceOf` in sql/failing.ts).
      */
     readonly due: (
       now: Date,
