@@ -84,8 +84,8 @@ const shared = {
   timeout: duration().prefault("60s").meta({ description: "The longest one HTTP call may take." }),
   deadlines: section(deadlines).prefault({}).meta({ description: GIVEN_UP }),
   limits: section({
-    runsPerDay: most().meta({ description: "Runs bought in a day (UTC).", examples: [500] }),
-    runsPerHour: most().meta({ description: "Runs bought in an hour.", examples: [100] }),
+    runsPerDay: most().meta({ description: "Runs bought in a day (UTC). What a backfill brings uses half of it.", examples: [500] }),
+    runsPerHour: most().meta({ description: "Runs bought in an hour. What a backfill brings uses half of it.", examples: [100] }),
     maxBytes: size().nullable().prefault(null).meta({ description: "The largest message read without a person's word." }),
     maxParts: most().meta({ description: "The most parts a message may have to be read without a person's word.", examples: [20] }),
   })

@@ -9,7 +9,7 @@ import type { ArrivalRecord, MessageRecord, Summary } from "../store/mail.ts";
 import { isGivenUp, type ResultRecord, reextractionOf, type Task, UNREADABLE } from "../store/record.ts";
 import type { Ledger, Shelf, Spool } from "../store/store.ts";
 import { goneFault, type Kept } from "../store/upkeep.ts";
-import type { Desk, DocumentLife, Life, Row, Trouble, Unread } from "./desk.ts";
+import { BUYS_AGAIN, type Desk, type DocumentLife, type Life, type Row, type Trouble, type Unread } from "./desk.ts";
 
 export type DeskDeps = {
   readonly ledger: Ledger;
@@ -163,7 +163,8 @@ export function createDesk({ ledger, spool, mappings, sinks, service: usual, clo
     price: priceOf,
     retry: async (id) => {
       if (UNREAD.test(id)) return refetch(ledger, id, now());
-      return decide(await ledger.reopen((await summaryOf(id)).message.id, now()), "is tried again");
+      const tasks = await ledger.reopen((await summaryOf(id)).message.id, now());
+      return tasks.map((task) => `${nameOf(task)} is tried again${task.kind === "extract" ? `: ${BUYS_AGAIN}` : ""}`);
     },
     release: async (id) => {
       if (UNREAD.test(id)) return refetch(ledger, id, now());

@@ -29,6 +29,9 @@ export type Trouble = {
   readonly again: string | null;
 };
 
+/** What trying a reading again costs; only its service knows which of the two it is. */
+export const BUYS_AGAIN = "where the service had refused it, that buys one more run";
+
 /** One line of a list. */
 export type Row = {
   readonly id: string;

@@ -199,7 +199,9 @@ describe("the desk", () => {
       { of: `${id}.1`, kind: "extract", standing: "failed", fault: { advice: "ask for a better scan" } },
     ]);
     does.refuse = false;
-    expect(await desk.retry(id)).toEqual(["reading of document 1 is tried again"]);
+    expect(await desk.retry(id)).toEqual([
+      "reading of document 1 is tried again: where the service had refused it, that buys one more run",
+    ]);
     await drain(works, clock);
     expect((await desk.show(id)).standing).toBe("done");
     expect(told.map(({ verdict }) => verdict)).toEqual(["failed", "done"]);

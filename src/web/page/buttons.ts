@@ -1,6 +1,6 @@
 /** The buttons: each is a form by itself, and says to those who do not see it what it is about. */
 
-import type { Row } from "../../desk/desk.ts";
+import { BUYS_AGAIN, type Row } from "../../desk/desk.ts";
 import { type Html, html } from "./html.ts";
 import { form } from "./layout.ts";
 import type { Reader } from "./means.ts";
@@ -22,7 +22,9 @@ export function link(href: string, label: string, about: string): Html {
 export function mending({ id, troubles }: Pick<Row, "id" | "troubles">, about: string, reader: Reader, back?: "overview"): Html {
   const has = (standing: string) => troubles.some((one) => one.standing === standing);
   const from = back === undefined ? {} : { back };
+  const buys = troubles.some((one) => one.standing === "failed" && one.kind === "extract");
+  const price = buys ? html`<p class="muted">Trying again: ${BUYS_AGAIN}.</p>` : null;
   return html`${has("held") ? button(`/mail/${id}/release`, { label: "Let it go on", about, main: true, ...from }, reader) : null}${
     has("failed") ? button(`/mail/${id}/retry`, { label: "Try again", about, main: true, ...from }, reader) : null
-  }${troubles.length > 0 ? link(`/mail/${id}/ignore`, "Set aside…", about) : null}`;
+  }${troubles.length > 0 ? link(`/mail/${id}/ignore`, "Set aside…", about) : null}${price}`;
 }
