@@ -35,15 +35,20 @@ export async function list(options: Options, { out, say }: Terminal): Promise<nu
     throw permanent("config.usage", "what could not be read has no sender and no subject: leave out --from and --subject");
   const after = sinceOf(since, systemClock.now());
   return withDesk(options.config, async (desk, _, config) => {
-    const unread = (await unreadFor(standing, options, desk, after)).map((one) => ({ json: one, line: unreadLine(one) }));
+    const unread = (await unreadFor(standing, options, desk, after)).map((one) => ({
+      at: one.arrival.seenAt,
+      json: one,
+      line: unreadLine(one),
+    }));
     const rows =
       standing === UNREAD
         ? []
         : (await desk.list({ state: standing, since: after, from, mailbox, subject, limit })).map((row) => ({
+            at: row.receivedAt,
             json: row,
             line: rowLine(row),
           }));
-    const found = [...unread, ...rows].slice(0, limit);
+    const found = [...unread, ...rows].toSorted((a, b) => b.at.localeCompare(a.at)).slice(0, limit);
     for (const { json, line } of found) out(options.json ? visibleJson(json) : line);
     if (found.length === 0)
       say(mailbox === null || mailbox in config.mailboxes ? "there is no such mail" : unknownMailbox(mailbox, config));
@@ -83,10 +88,9 @@ async function unreadFor(
   since: Date | null,
 ): Promise<readonly Unread[]> {
   if ((standing !== UNREAD && standing !== "ignored") || (from ?? subject) !== null) return [];
-  const wanted = (await desk.unread(standing === "ignored")).filter(({ arrival: { origin, seenAt } }) => {
+  return (await desk.unread(standing === "ignored")).filter(({ arrival: { origin, seenAt } }) => {
     return (mailbox === null || origin.mailbox === mailbox) && (since === null || new Date(seenAt) >= since);
   });
-  return wanted.toSorted((a, b) => b.arrival.seenAt.localeCompare(a.arrival.seenAt));
 }
 
 function unreadLine({ id, arrival }: Unread): string {

@@ -36,6 +36,8 @@ const KEPT = [...SHELVES, "results"] as const;
 /** Messages or events, and files, at a time: between two of these steps the others go on. */
 const STEP = 50;
 const FILES = 10;
+/** So many files that cannot be removed say that none can, for now. */
+const MOST_STUCK = 10;
 /** Bytes are kept a moment before the ledger knows of them. */
 const UNKNOWN_MS = 3_600_000;
 
@@ -74,8 +76,10 @@ export function createPruner({ ledger, spool, keep, forget, clock, log }: PruneO
     return !stopped.signal.aborted;
   };
 
-  const discard = async (shelf: (typeof SHELVES)[number], blobs: readonly string[], tally: Tally, before?: Date) => {
-    for (let from = 0; from < blobs.length; from += FILES) {
+  /** False: it is no use to go on. */
+  const discard = async (shelf: (typeof SHELVES)[number], blobs: readonly string[], tally: Tally, before?: Date): Promise<boolean> => {
+    let stuck = 0;
+    for (let from = 0; from < blobs.length && stuck < MOST_STUCK; from += FILES) {
       await ledger.discard(shelf, blobs.slice(from, from + FILES), async (blob) => {
         try {
           const bytes = await spool.remove(shelf, blob, before);
@@ -84,13 +88,15 @@ export function createPruner({ ledger, spool, keep, forget, clock, log }: PruneO
           tally.bytes = (tally.bytes ?? 0) + bytes;
           return true;
         } catch (thrown) {
-          // It stays on the list, and those behind it have their turn.
-          complain(thrown);
+          // It stays on the list, and those behind it have their turn; one of them is told of.
+          if (stuck === 0) complain(thrown);
+          stuck += 1;
           return false;
         }
       });
-      if (!(await goesOn())) return;
+      if (!(await goesOn())) return false;
     }
+    return stuck < MOST_STUCK;
   };
   /** Those that the services have forgotten: only our results say what there is to forget. */
   const forgotten = async (messages: readonly string[]) => {
@@ -146,9 +152,8 @@ export function createPruner({ ledger, spool, keep, forget, clock, log }: PruneO
       for (let after = ""; ; ) {
         const left = await ledger.removals(shelf, after, STEP);
         if (left.length === 0) break;
-        await discard(shelf, left, tally);
+        if (!(await discard(shelf, left, tally))) break;
         after = left.at(-1) ?? "";
-        if (!(await goesOn())) return;
       }
     }
   };
@@ -179,7 +184,6 @@ export function createPruner({ ledger, spool, keep, forget, clock, log }: PruneO
       if (!KEPT.some((kept) => keep[kept] === 0)) return;
       maybeOver.add(message);
       if (maybeOver.size > 1) return;
-      void inTurn(finish);
       void inTurn(async (tally) => {
         const messages = [...maybeOver];
         maybeOver.clear();

@@ -55,6 +55,8 @@ export type HttpResponse = {
   readonly bytes: Uint8Array;
   /** The bytes as UTF-8; what is not UTF-8 becomes U+FFFD. */
   readonly text: () => string;
+  /** A 401 that is about our key, for all we know, and no fault of what was asked: when to ask again (`manners.ts`). */
+  readonly comeBack?: Date;
 };
 
 /**

@@ -80,7 +80,7 @@ type Lane = Watch & {
 /** The category of questions. */
 const READ = "read";
 
-/** Nothing that needs the key was answered for so long: a 401 is about the key. */
+/** Nothing that needs the key was answered well for so long: nothing will be. */
 const SURE_MS = 60_000;
 /** It was not, the last time: then it is about what was called for so long. */
 const DISPROVED_MS = 86_400_000;
@@ -101,9 +101,9 @@ export type Mannered = Http & {
  *   rest is over exactly one call is let through: its answer ends the rest, its failure doubles it. Each category is counted by
  *   itself: questions that are answered say nothing about orders that are not. But where questions fail nothing is ordered or uploaded
  *   either: what becomes of it could not be asked.
- * - `http.unauthorized`: our key was not taken (401), nothing that needs it was answered for a minute, and for a day no such suspicion was
- *   wrong. Once is enough for the service to rest as above; the call that was answered so is thrown this too. Any other 401 is about the
- *   one call, and is given to who made it.
+ * - `http.unauthorized`: as `http.resting`, while our key is not taken. What is answered 401 itself is given to who made the call, with
+ *   `comeBack` (see `HttpResponse`) when it is about the key: as long as nothing that was sent since the first of them was answered well.
+ *   When nothing has been for a minute, the service rests. Once it was about the one call it is for a day.
  * The wait for one's turn is not part of the call's deadline.
  */
 export function mannered(http: Http, options: MannersOptions, clock: Clock): Mannered {
@@ -210,6 +210,7 @@ export function mannered(http: Http, options: MannersOptions, clock: Clock): Man
   }
 
   async function send(request: HttpRequest, signal: AbortSignal, lane: Lane, tested: readonly Watch[]): Promise<HttpResponse> {
+    const sentAt = now();
     const response = await http.call(request, signal).catch((thrown: unknown) => {
       if (thrown instanceof Fault && !signal.aborted) {
         if (thrown.code === "http.unreachable") {
@@ -221,12 +222,17 @@ export function mannered(http: Http, options: MannersOptions, clock: Clock): Man
       throw thrown;
     });
     const { status } = response;
-    if (status === 401 && isLong(takenAt, SURE_MS) && isLong(disprovedAt, DISPROVED_MS)) {
+    if (status === 401 && isLong(disprovedAt, DISPROVED_MS)) {
       refusedSince ??= now();
-      note(whole, "refused", tested);
-      throw unauthorized(lane, whole.breaker.rest?.until ?? now(), refusedSince);
+      const isSure = isLong(takenAt, SURE_MS);
+      note(whole, isSure ? "refused" : "answered", tested);
+      note(lane, "answered", tested);
+      // Behind all others, so that one odd call is not the one that tries after each rest.
+      const comeBack = isSure ? (whole.breaker.rest?.until ?? now()) + options.breaker.firstMs : now() + SURE_MS;
+      return { ...response, comeBack: new Date(comeBack) };
     }
-    if (status < 500 && status !== 401 && status !== 429) {
+    // What was sent before says nothing about the key as it is now.
+    if (status >= 200 && status < 300 && (refusedSince === null || sentAt > refusedSince)) {
       takenAt = now();
       if (refusedSince !== null) disprovedAt = now();
       refusedSince = null;

@@ -1,7 +1,7 @@
 /** What is well and what is not: pure, from what was found to the ailments, each with its culprit and the reason. */
 import type { FaultRecord } from "../base/errors.ts";
 import type { TaskKind } from "../store/record.ts";
-import type { Paused, Pulse, Queue } from "../store/store.ts";
+import type { Paused, Pulse, Queue, TaskState } from "../store/store.ts";
 
 /** A file system billhook keeps things on. */
 export type Disk = {
@@ -113,13 +113,17 @@ function daemonAilments(found: Condition): readonly Ailment[] {
   ];
 }
 
+/** What goes on by itself; what has failed or is held waits for a person. */
+const GOING: ReadonlySet<TaskState> = new Set(["due", "waiting", "failing"]);
+
 /**
  * Services that have not taken our key for so long: told at once, and an ailment later. What nobody waits for, or a person has paused, is
  * nobody's trouble.
  */
 export function refusals({ at, pulse, queues, paused }: Condition, forMs = 0): readonly Ailment[] {
   const isWanted = (service: string) =>
-    !paused.some(({ name }) => name === service) && queues.some(({ kind, name }) => kind === "extract" && name === service);
+    !paused.some(({ name }) => name === service) &&
+    queues.some(({ kind, name, state }) => kind === "extract" && name === service && GOING.has(state));
   return (pulse?.refusing ?? [])
     .filter(({ service, since }) => at.getTime() - Date.parse(since) >= forMs && isWanted(service))
     .map(({ service, since }) => ({

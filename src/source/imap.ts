@@ -112,6 +112,7 @@ export function createImapSource(options: ImapOptions, { clock, log, accounts = 
         account.use(
           folder,
           (one) => {
+            if (stop.aborted) throw new Fault("imap.stopped", `Work in ${name} was stopped.`);
             if (done === null && one !== reading.seen) position(reading, one, reading.seen === null ? since : reading.cursor);
             done ??= accounts.fetching();
             if (one.uidValidity === reading.cursor.uidValidity) return work(one);

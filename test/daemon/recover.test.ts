@@ -349,20 +349,23 @@ test("a recovery that was killed while it put the new ledger in its place is fin
   await rm(`${made.directory}-new`, { recursive: true });
 });
 
-test.each(["v1", "v2", "v4", "v5"])("a damaged ledger of an older version (%s) is carried over and brought up to date", async (version) => {
-  const directory = await temporaryDirectory();
-  const file = join(directory, LEDGER_FILE);
-  copyFileSync(new URL(`../store/ledgers/${version}.sqlite`, import.meta.url), file);
-  const count = (table: string) => Number(new Database(file).prepare(`SELECT count(*) FROM ${table}`).pluck().get());
-  const tables = ["message", "arrival", "part", "document", "result", "task"];
-  const before = tables.map(count);
-  for (const page of pagesOf(directory, "event")) overwrite(file, (page - 1) * PAGE, GARBAGE);
-  const { carried } = await recoverIn(directory, { box: new Map(), bought: [], delivered: [] });
-  expect(carried.event?.whole).toBe(false);
-  expect(tables.map(count)).toEqual(before);
-  expect(await findingsIn(directory)).toEqual([]);
-  await (await openLedger({ directory, own: true, now: new Date() })).close();
-});
+test.each(["v1", "v2", "v4", "v5", "v8", "v10"])(
+  "a damaged ledger of an older version (%s) is carried over and brought up to date",
+  async (version) => {
+    const directory = await temporaryDirectory();
+    const file = join(directory, LEDGER_FILE);
+    copyFileSync(new URL(`../store/ledgers/${version}.sqlite`, import.meta.url), file);
+    const count = (table: string) => Number(new Database(file).prepare(`SELECT count(*) FROM ${table}`).pluck().get());
+    const tables = ["message", "arrival", "part", "document", "result", "task"];
+    const before = tables.map(count);
+    for (const page of pagesOf(directory, "event")) overwrite(file, (page - 1) * PAGE, GARBAGE);
+    const { carried } = await recoverIn(directory, { box: new Map(), bought: [], delivered: [] });
+    expect(carried.event?.whole).toBe(false);
+    expect(tables.map(count)).toEqual(before);
+    expect(await findingsIn(directory)).toEqual([]);
+    await (await openLedger({ directory, own: true, now: new Date() })).close();
+  },
+);
 
 test("a daemon that holds the ledger keeps a recovery away, and a ledger of a newer version is left as it is", async () => {
   const { directory, file, own } = await copied();

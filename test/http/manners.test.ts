@@ -447,25 +447,26 @@ describe("a call that must not be sent", () => {
 });
 
 describe("a key that is not taken", () => {
-  test("one 401 is a rest for all, without blame for who waits; one call after each rest tries, and an answer ends it", async () => {
+  const since = new Date(START);
+  const refused = {
+    code: "http.unauthorized",
+    temporary: true,
+    blameless: true,
+    message: expect.stringContaining(`squid has not taken its key since ${since.toISOString()} (401)`),
+    advice: expect.stringContaining("apiKey"),
+  };
+
+  test("one 401 is a rest for all, without blame for who waits; one call after each rest tries, and a good answer ends it", async () => {
     let code = 401;
     const { call, fault, pass, server, http } = await service((...asked) => status(code)(...asked), { rates: {} });
     expect(http.refusedSince()).toBeNull();
-    const since = new Date(START);
-    const refused = {
-      code: "http.unauthorized",
-      temporary: true,
-      blameless: true,
-      message: expect.stringContaining(`squid has not taken its key since ${since.toISOString()} (401)`),
-      advice: expect.stringContaining("apiKey"),
-    };
-    expect(await fault("run")).toMatchObject(refused);
+    expect(await call("run")).toMatchObject({ status: 401, comeBack: new Date(START + 20_000) });
     expect(http.refusedSince()).toEqual(since);
     expect(await fault("run")).toMatchObject(refused);
     expect(await fault("read"), "nor is anything asked").toMatchObject(refused);
     expect(server.asked).toHaveLength(1);
     pass(10_000);
-    expect(await fault("run")).toMatchObject(refused);
+    expect((await call("run")).status).toBe(401);
     expect(http.refusedSince(), "since the first").toEqual(since);
     pass(19_999);
     expect(await fault("run")).toMatchObject(refused);
@@ -477,37 +478,85 @@ describe("a key that is not taken", () => {
     expect((await call("run")).status).toBe(200);
   });
 
-  test("while others are answered a 401 is about the one call: nobody else waits, and who made it is given it", async () => {
-    const { call, http, pass } = await service((asked, response, nth) => status(asked.path === "/odd" ? 401 : 200)(asked, response, nth));
-    for (let minute = 0; minute < 5; minute++) {
-      expect((await call("read")).status).toBe(200);
-      pass(59_000);
-      expect((await call("run", never, "/odd")).status).toBe(401);
-      expect(http.refusedSince()).toBeNull();
+  test("in the midst of good answers: nobody is to blame for the first minute either, and then the service rests", async () => {
+    let code = 200;
+    const { call, fault, pass, http } = await service((...asked) => status(code)(...asked), { rates: {} });
+    expect((await call("read")).status).toBe(200);
+    pass(1_000);
+    code = 401;
+    for (let second = 1; second < 60; second++) {
+      const { comeBack } = await call("read");
+      expect(comeBack?.getTime()).toBe(START + second * 1_000 + 60_000);
+      pass(1_000);
     }
+    expect((await call("run")).comeBack).toEqual(new Date(START + 60_000 + 20_000));
+    expect(await fault("read")).toMatchObject({ code: "http.unauthorized" });
+    expect(http.refusedSince()).toEqual(new Date(START + 1_000));
   });
 
-  test("a suspicion that was wrong is not had again for a day: one odd call cannot keep the others away for ever", async () => {
-    const { call, fault, http, pass } = await service((asked, response, nth) =>
-      status(asked.path === "/odd" ? 401 : 200)(asked, response, nth),
-    );
-    const odd = () => call("read", never, "/odd");
-    await expect(odd()).rejects.toMatchObject({ code: "http.unauthorized" });
-    expect(await fault("run")).toMatchObject({ code: "http.unauthorized" });
-    pass(10_000);
-    expect((await call("run")).status).toBe(200);
+  test("beside good answers to what was sent later it is about the one call: that is to blame, for a day", async () => {
+    const { call, http, pass } = await service((asked, response, nth) => status(asked.path === "/odd" ? 401 : 200)(asked, response, nth));
+    const odd = () => call("run", never, "/odd");
+    await call("read");
+    pass(1_000);
+    expect((await odd()).comeBack).toBeDefined();
+    pass(1_000);
+    expect((await call("read")).status).toBe(200);
+    expect(http.refusedSince()).toBeNull();
     for (let hour = 0; hour < 23; hour++) {
       pass(3_600_000);
-      expect((await odd()).status).toBe(401);
+      expect(await odd()).toEqual(expect.not.objectContaining({ comeBack: expect.anything() }));
       expect(http.refusedSince()).toBeNull();
     }
     pass(3_600_000);
-    await expect(odd()).rejects.toMatchObject({ code: "http.unauthorized" });
+    expect((await odd()).comeBack).toBeDefined();
+  });
+
+  test("an answer to what was sent before says nothing about the key as it is now", async () => {
+    const early = Promise.withResolvers<void>();
+    const answer: Answer = (asked, response) => {
+      if (asked.path !== "/early") return void status(401)(asked, response, 0);
+      void early.promise.then(() => response.end("{}"));
+    };
+    const { call, pass, http, server } = await service(answer, { rates: {} });
+    const under = call("read", never, "/early");
+    await until(() => server.asked.length === 1);
+    pass(1_000);
+    expect((await call("run")).comeBack).toBeDefined();
+    early.resolve();
+    expect((await under).status).toBe(200);
+    expect(http.refusedSince()).toEqual(new Date(START + 1_000));
+  });
+
+  test("one odd call does not stay the one that tries: whoever comes back when told is served", async () => {
+    const { http, server, pass, clock } = await service(
+      (asked, response, nth) => status(asked.path === "/odd" ? 401 : 200)(asked, response, nth),
+      {
+        rates: {},
+      },
+    );
+    const due = new Map<string, number>([["/odd", START], ...Array.from({ length: 20 }, (_, n) => [`/${n}`, START + 1 + n] as const)]);
+    const served = new Set<string>();
+    for (let step = 0; step < 200 && served.size < 20; step++) {
+      const [path, at] = [...due].toSorted((a, b) => a[1] - b[1])[0] ?? ["", 0];
+      pass(Math.max(0, at - clock.now().getTime()));
+      const told = await http
+        .call({ method: "GET", url: server.url + path, headers: {}, category: "read" }, never)
+        .catch((thrown) => thrown);
+      if (told instanceof Fault) due.set(path, told.retryAt?.getTime() ?? 0);
+      else if (told.status === 401) due.set(path, told.comeBack?.getTime() ?? at + 3_600_000);
+      else {
+        served.add(path);
+        due.delete(path);
+      }
+    }
+    expect(served.size).toBe(20);
+    expect(clock.now().getTime() - START).toBeLessThan(60_000);
   });
 
   test("one that cannot be reached any more is called by that name", async () => {
-    const { fault, http, pass, server } = await service(status(401));
-    await fault("run");
+    const { call, fault, http, pass, server } = await service(status(401));
+    await call("run");
     await server.stop();
     pass(10_000);
     expect(await fault("run")).toMatchObject({ code: "http.unreachable" });

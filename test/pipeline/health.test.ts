@@ -147,6 +147,10 @@ describe("it is well", () => {
     ["when a service is paused: somebody was told", { paused: [{ name: "cloudsquid", since: ago(9_999), why: "out of credits" }] }],
     ["when a service does not take its key, and nobody waits for it", { pulse: pulse(5, {}, refusing) }],
     [
+      "nor when what is left waits for a person",
+      { pulse: pulse(5, {}, refusing), queues: [{ ...queue("extract", "squid", 0), state: "held" as const }] },
+    ],
+    [
       "nor when it is paused besides",
       {
         pulse: pulse(5, {}, refusing),

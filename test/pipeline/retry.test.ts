@@ -135,6 +135,12 @@ describe("a blameless wait", () => {
     expect(retry(task(3, rule.giveUpAfterMs), resting, now, rule, 0)).toEqual(waits);
   });
 
+  test("is told once, and again when it is another one", () => {
+    const fault = { code: resting.code, message: resting.message, advice: null, temporary: true };
+    expect(retry({ ...task(), fault }, resting, now, rule, 0)).toEqual({ ...waits, quiet: true });
+    expect(retry({ ...task(), fault: { ...fault, code: "http.resting" } }, resting, now, rule, 0)).toEqual(waits);
+  });
+
   test("of a delivery ends when its time is over", () => {
     const delivery = (attempts: number, failingMs: number): Task => ({
       ...task(1, failingMs),

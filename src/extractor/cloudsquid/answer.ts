@@ -33,7 +33,7 @@ export function judge(call: string, response: HttpResponse, now: Date): Judged {
   }
   if (status === 401 || status === 403) {
     const advice = "check apiKey and the account; keys belong to one project";
-    throw new Fault("cloudsquid.unauthorized", message, { advice });
+    throw new Fault("cloudsquid.unauthorized", message, { advice, retryAt: response.comeBack, blameless: response.comeBack !== undefined });
   }
   if (status === 404) {
     throw new Fault("cloudsquid.not-found", message, { advice: "check url, project (its name) and table (its id)" });

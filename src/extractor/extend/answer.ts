@@ -25,7 +25,7 @@ export function judge(call: string, response: HttpResponse, now: Date): Judged {
   }
   if (status === 401 || status === 403) {
     const advice = "check apiKey, its region (url), and workspace: a key of an organization needs the workspace's id";
-    throw new Fault("extend.unauthorized", message, { advice });
+    throw new Fault("extend.unauthorized", message, { advice, retryAt: response.comeBack, blameless: response.comeBack !== undefined });
   }
   if (status === 429)
     throw new Fault("extend.rate-limited", message, { retryAt, advice: "it is asked again by itself; lower `rates` if it is often" });

@@ -168,7 +168,7 @@ export function shareAccount(account: Account, clock: Clock, pause: () => number
       if (unheard > 0) round ??= startRound(unheard, clock, over.signal, ring);
       const isQuiet = !round?.isDue && !(await within(clock, account.idleMs, heard));
       const isDue = round?.isDue === true;
-      isPatient = isQuiet || isDue;
+      isPatient = isQuiet || (isDue && uses === before);
       if (isDue) {
         round = null;
         for (const place of elsewhere()) await inTurn(() => glanceAt(place, connection));

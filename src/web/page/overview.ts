@@ -54,7 +54,7 @@ function isForPerson({ standing }: Row["troubles"][number]): boolean {
 function health(found: Condition): Html {
   const red = ailmentsOf(found);
   // A person is told at once.
-  const ailments = [...red, ...refusals(found).filter(({ name }) => !red.some((one) => one.about === "service" && one.name === name))];
+  const ailments = [...red, ...refusals(found).filter(({ code, name }) => !red.some((one) => one.code === code && one.name === name))];
   const told =
     ailments.length === 0
       ? html`<h2>Everything is running</h2><p>Every mailbox is being read.</p>`
