@@ -90,7 +90,10 @@ const shared = {
     maxParts: most().meta({ description: "The most parts a message may have to be read without a person's word.", examples: [20] }),
   })
     .prefault({})
-    .meta({ description: "What may be spent. What is over a limit is held, never dropped; what is left out has no limit." }),
+    .meta({
+      description:
+        "What may be spent. What is over a limit of runs waits for its time, what is too big is held for a person; nothing is dropped. What is left out has no limit.",
+    }),
   rates: section({
     read: perSecond("Questions, such as polls"),
     write: perSecond("Uploads"),

@@ -181,6 +181,7 @@ export async function assembleWorks(config: Config, deps: Deps): Promise<{ reado
     await spool.clean();
     const doors = await assembleDoors(config, deps, ledger);
     await ledger.adopt({ rule: null, is: "take", why: null, ...doors.routing.fallback, afterwards: null });
+    await ledger.hasten(deps.clock.now());
     const works: Works = {
       ledger,
       spool,

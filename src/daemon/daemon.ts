@@ -176,7 +176,8 @@ function createHeart(works: Works, clock: Clock) {
 }
 
 async function logEvent(event: Event, works: Works, addresses: boolean, log: Logger): Promise<void> {
-  const level = /\.(failed|halted)$|^unreadable$/.test(event.what) ? "error" : /\.(retry|held)$/.test(event.what) ? "warn" : "info";
+  const isWarning = /\.(retry|held)$/.test(event.what) || /\.unauthorized$/.test(event.faultCode ?? "");
+  const level = /\.(failed|halted)$|^unreadable$/.test(event.what) ? "error" : isWarning ? "warn" : "info";
   const name = event.what.includes(".") ? event.what : `message.${event.what}`;
   log.event(level, name, {
     message: event.message?.slice(0, 16),

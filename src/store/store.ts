@@ -159,6 +159,8 @@ export type Ledger = Search &
 
     /** Messages an older version has split and not finished go this way. */
     readonly adopt: (route: RouteRecord) => Promise<void>;
+    /** What waits for a limit of runs, or for a key to be taken, is due now: with this process either may be another one. */
+    readonly hasten: (now: Date) => Promise<void>;
 
     /**
      * Nothing more is bought at this service until it is resumed; runs already bought are still asked after. Or nothing more is delivered

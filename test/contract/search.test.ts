@@ -202,7 +202,10 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
         await tell(ledger);
         const [unread] = await ledger.unreadable();
         const arrival = unread?.id ?? "";
+        await ledger.fetchAgain(arrival, at(29));
+        expect(await ledger.wanted("invoices")).toMatchObject([{ id: arrival }]);
         expect(await ledger.ignoreArrival(arrival, "spam", at(30))).toMatchObject({ id: arrival });
+        expect(await ledger.wanted("invoices"), "nor is it fetched any more").toEqual([]);
         expect(await ledger.ignoreArrival(arrival, "spam", at(31))).toBeNull();
         expect(await ledger.ignoreArrival("4711", "spam", at(31))).toBeNull();
         const [whole] = await ledger.arrivals(id("good"));

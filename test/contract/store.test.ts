@@ -324,6 +324,29 @@ describe.each(implementations)("a ledger in $name", ({ open }) => {
       }),
     );
 
+    test(
+      "what waits for a limit or a key is due at once when told so; what failed by itself keeps its time",
+      withLedger(async (ledger) => {
+        const later = { is: "later" as const, at: at(9_000), memo: null };
+        const waits = (code: string) => ({ ...later, waiting: new Fault(code, "it waits", { blameless: true }) });
+        const retries = { is: "retry" as const, at: at(9_000), fault: new Fault("extend.unauthorized", "refused") };
+        const outcomes = {
+          a: waits("limit.runs"),
+          b: waits("http.unauthorized"),
+          c: waits("extend.unauthorized"),
+          d: retries,
+          e: waits("http.resting"),
+        };
+        for (const [index, [name, outcome]] of Object.entries(outcomes).entries()) {
+          await receive(ledger, name, index + 1);
+          await ledger.save(await taskOf(ledger, name, "split"), splitDone(name), at(20));
+          await ledger.save(await taskOf(ledger, name, "extract"), outcome, at(30));
+        }
+        await ledger.hasten(at(40));
+        expect((await ledger.due(at(50), 9, [], "extract")).map(({ message }) => message)).toEqual([id("a"), id("b"), id("c")]);
+      }),
+    );
+
     describe("since when a delivery fails", () => {
       /** Documents 1 and 2, read at these moments, and a way to what is due of them. */
       async function two(ledger: Ledger, first: number, second: number) {

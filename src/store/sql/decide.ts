@@ -42,7 +42,7 @@ export function decidingOn(db: Kysely<Tables>): Deciding {
       atomically(async (trx) => {
         const row = await trx
           .updateTable("arrival")
-          .set({ ignored: why })
+          .set({ ignored: why, again: null })
           .where("id", "=", Number(arrival))
           .where("message", "is", null)
           .where("ignored", "is", null)

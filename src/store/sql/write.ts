@@ -10,7 +10,7 @@ import { taskOf } from "./rows.ts";
 import type { Tables } from "./tables.ts";
 import { atomicallyOn } from "./tasks.ts";
 
-export type Writes = Pick<Ledger, "save" | "reopen" | "release" | "replay" | "adopt" | "beat" | "tryWrite">;
+export type Writes = Pick<Ledger, "save" | "reopen" | "release" | "replay" | "adopt" | "hasten" | "beat" | "tryWrite">;
 
 /** The row beside the pulse that means nothing. */
 const TRIED = 2;
@@ -38,6 +38,22 @@ export function writesOn(db: Kysely<Tables>): Writes {
           .where("id", "in", unfinished)
           .execute();
       }),
+
+    hasten: async (now) => {
+      const at = now.toISOString();
+      const code = sql<string>`json_extract(fault, '$.code')`;
+      await db
+        .updateTable("task")
+        .set({ due_at: at })
+        .where("kind", "=", "extract")
+        .where("status", "=", "open")
+        .where("due_at", ">", at)
+        .where(sql<boolean>`json_valid(fault)`)
+        .where((e) =>
+          e.or([e(code, "in", ["limit.runs", "http.unauthorized"]), e.and([e(code, "like", "%.unauthorized"), e("attempts", "=", 0)])]),
+        )
+        .execute();
+    },
 
     beat: (pulse) =>
       atomically(async (trx) => {

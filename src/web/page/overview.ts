@@ -1,5 +1,5 @@
 /** The overview: whether all is well, what needs a person, what came in today, and where it comes from and goes to. */
-import type { Row, Unread } from "../../desk/desk.ts";
+import { BUYS_AGAIN, type Row, type Unread } from "../../desk/desk.ts";
 import { ailmentsOf, type Condition, lastSweep, refusals } from "../../pipeline/health.ts";
 import { STANDINGS, type Standing } from "../../store/record.ts";
 import type { Paused, Queue, Spending } from "../../store/store.ts";
@@ -54,7 +54,16 @@ function isForPerson({ standing }: Row["troubles"][number]): boolean {
 function health(found: Condition): Html {
   const red = ailmentsOf(found);
   // A person is told at once.
-  const ailments = [...red, ...refusals(found).filter(({ code, name }) => !red.some((one) => one.code === code && one.name === name))];
+  const early = (found.running ? (found.pulse?.mailboxes ?? []) : []).flatMap(({ mailbox, trouble }) => {
+    if (trouble === null || trouble.code === "receive.backlog" || red.some(({ about, name }) => about === "mailbox" && name === mailbox))
+      return [];
+    return [{ ...trouble, message: `mailbox ${mailbox}: ${trouble.message}` }];
+  });
+  const ailments = [
+    ...red,
+    ...early,
+    ...refusals(found).filter(({ code, name }) => !red.some((one) => one.code === code && one.name === name)),
+  ];
   const told =
     ailments.length === 0
       ? html`<h2>Everything is running</h2><p>Every mailbox is being read.</p>`
@@ -91,11 +100,13 @@ ${arrival.fault === null ? null : html`<p>${said(arrival.fault)}</p>`}<div class
     }),
   ];
   const failed = rows.filter(({ standing }) => standing === "failed").length;
+  const buys = rows.some(({ troubles }) => troubles.some(({ kind, standing }) => kind === "extract" && standing === "failed"));
+  const price = buys ? html`<p class="muted">Trying a reading again: ${BUYS_AGAIN}.</p>` : null;
   const everything =
     failed < 2
       ? null
       : html`<div class="acts">${button("/retry-failed", { label: "Try all failed mails again", about: "every one", back: "overview" }, reader)}
-<a href="/mails?state=failed">All failed mails</a></div>`;
+<a href="/mails?state=failed">All failed mails</a>${price}</div>`;
   const unshown = unread.length - SHOWN;
   const more = html`${beyond.map((one) => html`<p>There are more: <a href="/mails?state=${one}">all that are ${one}</a>.</p>`)}${
     unshown > 0 ? html`<p>and ${unshown} more that could not be read, shown here when some of these are decided.</p>` : null
