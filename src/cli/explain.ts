@@ -7,6 +7,7 @@ import { silent } from "../base/logger.ts";
 import { loadConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { assembleDoors, type Doors } from "../daemon/assemble.ts";
+import { assembleLedger } from "../daemon/state.ts";
 import { type Address, type Facts, typeOf } from "../message/message.ts";
 import { parse } from "../message/parse.ts";
 import { type Explained, explainMail, type Shown } from "../pipeline/explain.ts";
@@ -33,11 +34,24 @@ export async function explain(options: Options, { out, stop }: Terminal): Promis
     const shown = await look(await bytesOf(options, mailbox, doors, stop), mailbox);
     const own = config.mailboxes[mailbox]?.afterwards ?? { done: { is: "none" }, failed: { is: "none" } };
     const explained = explainMail(shown, doors, own, systemClock.now());
-    if (options.json) out(visibleJson(recordOf(shown, explained)));
-    else for (const line of linesOf(shown, explained)) out(line);
+    const known = await knownSince(shown.id, config);
+    if (options.json) out(visibleJson({ ...recordOf(shown, explained), known }));
+    else for (const line of linesOf(shown, explained, known)) out(line);
     return EXIT.done;
   } finally {
     await doors.close();
+  }
+}
+
+/** When this mail came in; null when it did not, or the ledger cannot be asked. */
+async function knownSince(id: string, config: Config): Promise<string | null> {
+  const ledger = await assembleLedger(config, systemClock.now()).catch(() => null);
+  try {
+    return (await ledger?.message(id))?.receivedAt ?? null;
+  } catch {
+    return null;
+  } finally {
+    await ledger?.close();
   }
 }
 
@@ -100,12 +114,15 @@ function recordOf({ id, size, mailbox, split: { facts, parts, faults } }: Shown,
 type Row = readonly [label: string, text: string];
 
 /** For people, a line each; safe to show. */
-export function linesOf(shown: Shown, explained: Explained): readonly string[] {
+export function linesOf(shown: Shown, explained: Explained, known: string | null = null): readonly string[] {
   const { id, size, mailbox, split } = shown;
   const { route, documents, left, paid, deliveries, afterwards } = explained;
   const rows: readonly Row[] = [
     ["message", `${id.slice(0, 16)}, ${size} bytes, ${split.parts.length} parts, in mailbox ${mailbox}`],
     ...factRows(split.facts),
+    ...(known === null
+      ? []
+      : [["known", `since ${known}: arriving again it is neither read nor paid for; what follows is of a new one`] as const]),
     ...split.faults.map((fault): Row => ["damaged", `${fault.message} [${fault.code}]`]),
     ...explained.rules.map((judged): Row => ["rule", sentenceOf(judged)]),
     ["route", routeOf(explained)],

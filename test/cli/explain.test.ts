@@ -2,7 +2,7 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { fixtures, startStage } from "../e2e/stage.ts";
+import { fixtures, MAIL, startStage } from "../e2e/stage.ts";
 import { requireDovecot } from "../servers/dovecot.ts";
 import { billhook } from "../servers/process.ts";
 import { temporaryDirectory } from "../store/disk.ts";
@@ -128,6 +128,7 @@ describe.skipIf(missing !== null)(`billhook explain --uid, on Dovecot ${missing 
       for (const at of mails.keys()) {
         const run = stage.start("explain", "--uid", String(at + 1), "--json");
         expect(await run.ended).toBe(0);
+        expect(JSON.parse(run.out.join("\n"))).toMatchObject({ known: null });
         told.push(JSON.parse(run.out.join("\n")) as Told);
       }
       const gone = stage.start("explain", "--uid", "99");
@@ -145,6 +146,9 @@ describe.skipIf(missing !== null)(`billhook explain --uid, on Dovecot ${missing 
         const { message } = JSON.parse(await readFile(name, "utf8")) as Told;
         expect(told.map((one) => one.message.id)).toContain(message.id);
       }
+      const again = stage.start("explain", new URL(mails[0]?.name ?? "", MAIL).pathname);
+      expect(await again.ended).toBe(0);
+      expect(again.out.join("\n")).toMatch(/^known +since 20\d\d-.*neither read nor paid for/m);
     } finally {
       await stage.stop();
     }

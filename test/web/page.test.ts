@@ -57,11 +57,19 @@ describe("what a mail says", () => {
     expect(text).toContain('<a href="/mails?state=failed">all that are failed</a>');
   });
 
-  test("waits for a key that is not taken: a person is told at once, by the service's name, with what to do", async () => {
+  test("waits for a mailbox, or for a key that is not taken: a person is told at once, by name, with what to do", async () => {
     const house = await premises();
     const { ledger } = house.works;
     const pulse = await ledger.pulse();
     if (pulse === null) throw new Error("no pulse");
+    const [mailbox] = pulse.mailboxes;
+    if (mailbox === undefined) throw new Error("no mailbox");
+    const login = { code: "imap.login", message: "the server does not let us in", advice: "check the password", temporary: true };
+    await ledger.beat({ ...pulse, mailboxes: [{ ...mailbox, trouble: login }] });
+    expect((await house.ask("/")).text, "a mailbox in trouble, long before it is red").toMatch(
+      /1 thing is wrong[\s\S]*Mailbox invoices: the server does not let us in/,
+    );
+    house.ahead(6_000);
     await ledger.beat({ ...pulse, refusing: [{ service: "service", since: pulse.at }] });
     expect((await house.ask("/")).text, "nobody waits for it").toContain("Everything is running");
     const id = await arrive(house.works, "01-single-pdf", 7);

@@ -113,7 +113,8 @@ const CHECKS: readonly Check[] = [
 
 /** Only reads; beside a daemon or without one. Throws a Fault where the file cannot be opened, or is of another version. */
 export function inspect(file: string): Inspection {
-  if (!existsSync(file)) throw permanent("ledger.missing", `there is no ledger at ${file}`, RECOVER);
+  if (!existsSync(file))
+    throw permanent("ledger.missing", `there is no ledger at ${file}`, `start \`billhook run\` once; if there was one, ${RECOVER}`);
   let database: Database.Database | null = null;
   try {
     database = new Database(file, { readonly: true, timeout: 5_000 });
