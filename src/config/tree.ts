@@ -1,5 +1,5 @@
 /** YAML text as a plain tree, with the place of every key and value in it, references filled in. */
-import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLError } from "yaml";
+import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type Scalar, type YAMLError } from "yaml";
 import { fill, type Surroundings } from "./references.ts";
 
 export type Path = readonly (string | number)[];
@@ -75,6 +75,7 @@ type Tell = (offset: number, path: Path, message: string) => void;
 /** Our own walk and not `toJS`: it bounds what aliases can grow to, and knows the place of a value that came through one. */
 function walk(document: Document.Parsed, surroundings: Surroundings, places: Map<string, Place>, tell: Tell): unknown {
   let nodes = 0;
+  let merges = 0;
   const anchors = new Map<string, Node>();
   const visit = (node: Node | null | undefined, path: Path, key: number, fallback: number): unknown => {
     if (++nodes > MOST_NODES || path.length > DEEPEST) throw UNREADABLE;
@@ -96,9 +97,13 @@ function walk(document: Document.Parsed, surroundings: Surroundings, places: Map
       return undefined;
     }
     if (isMap(node)) {
+      const merged = new Map<string, unknown>();
+      for (const { key: keyNode, value } of node.items)
+        if (isMergeKey(keyNode)) merge(merged, value as Node | null, path, keyNode.range?.[0] ?? offset);
       place();
       const entries = new Map<string, unknown>();
       for (const { key: keyNode, value } of node.items) {
+        if (isMergeKey(keyNode)) continue;
         const at = (keyNode as Node | null)?.range?.[0] ?? offset;
         const name = isScalar(keyNode) ? String(keyNode.value) : "";
         const inner = [...path, name];
@@ -106,7 +111,7 @@ function walk(document: Document.Parsed, surroundings: Surroundings, places: Map
         else if (entries.has(name)) tell(at, inner, SYNTAX.DUPLICATE_KEY);
         else entries.set(name, visit(value as Node | null, inner, at, at));
       }
-      return Object.fromEntries(entries);
+      return Object.fromEntries([...merged, ...entries]);
     }
     if (isSeq(node)) {
       place();
@@ -124,6 +129,17 @@ function walk(document: Document.Parsed, surroundings: Surroundings, places: Map
     place(references, faults.length > 0);
     return text;
   };
+  /** What is said of the mapping itself, or by one before, goes before it. */
+  const merge = (into: Map<string, unknown>, node: Node | null, path: Path, at: number) => {
+    if (++merges > DEEPEST) throw UNREADABLE;
+    for (const one of isSeq(node) ? (node.items as Node[]) : [node]) {
+      const value = visit(one, path, at, at);
+      const isMapping = typeof value === "object" && value !== null && !Array.isArray(value);
+      if (!isMapping) tell(at, path, "expected << to be followed by a mapping, such as *name of one that has &name before it.");
+      else for (const [name, inner] of Object.entries(value)) if (!into.has(name)) into.set(name, inner);
+    }
+    merges--;
+  };
   try {
     return visit(document.contents, [], 0, 0);
   } catch (thrown) {
@@ -131,6 +147,11 @@ function walk(document: Document.Parsed, surroundings: Surroundings, places: Map
     tell(0, [], `more than ${MOST_NODES} values, or more than ${DEEPEST} levels, once every alias (*) is followed. Write the values out.`);
     return UNREADABLE;
   }
+}
+
+/** `<<` as YAML 1.1 has it, unquoted: still what people write who say the same of several. */
+function isMergeKey(key: unknown): key is Scalar {
+  return isScalar(key) && key.value === "<<" && key.type === "PLAIN";
 }
 
 function pathKey(path: Path): string {

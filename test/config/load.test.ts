@@ -208,6 +208,43 @@ describe("what comes out", () => {
   });
 });
 
+describe("<< merges a mapping", () => {
+  const merged = (second: string) => yaml({ mailbox: `sweep: "* * * * *"\n  ${second}` }).replace("  invoices:", "  invoices: &box");
+
+  test("so that folders of one account say the same once; what stands beside it goes before", () => {
+    for (const second of [
+      "orders: { <<: *box, folder: Orders }",
+      "orders:\n    folder: Orders\n    <<: *box",
+      "orders: { <<: [*box], folder: Orders }",
+    ]) {
+      const { invoices, orders } = configOf(merged(second)).mailboxes;
+      expect(orders, second).toEqual({ ...invoices, folder: "Orders" });
+    }
+    const quoted = merged('orders: { "<<": *box, folder: Orders }');
+    expect(problemsOf(quoted).length).toBeGreaterThan(0);
+  });
+
+  test("what is wrong is told: another thing than a mapping, a key that is not known, an anchor that is not there", () => {
+    const said = (second: string) => problemsOf(merged(second)).map(({ line, message }) => `${line} ${message}`);
+    expect(said("orders: { <<: 7, host: a.example.com, user: me, password: x }")).toEqual([
+      expect.stringMatching(/^8 expected << to be followed by a mapping/),
+    ]);
+    expect(said("orders: { <<: *box, foldr: Orders }")).toEqual([expect.stringMatching(/^8 unknown key/)]);
+    expect(said("orders: { <<: *bax, folder: Orders }").join("\n")).toMatch(/anchor \(&\) that is not set before it/);
+  });
+
+  test("a mapping that merges itself is refused, not followed", () => {
+    expect(
+      problemsOf(`a: &a\n  b: 1\n  <<: *a\n`)
+        .map(({ message }) => message)
+        .join("\n"),
+    ).toMatch(/levels/);
+    const bomb = Array.from({ length: 30 }, (_, n) => `a${n}: &a${n} { <<: [*a${n - 1}, *a${n - 1}], k${n}: 1 }`).slice(1);
+    // It grows no further than any other alias: the test would not end.
+    expect(problemsOf(["a0: &a0 { k: 1 }", ...bomb].join("\n"))).not.toEqual([]);
+  });
+});
+
 describe("references", () => {
   const password = (written: string, env: { [name: string]: string } = {}) =>
     configOf(
