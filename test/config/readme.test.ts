@@ -6,7 +6,9 @@ import { readConfig } from "../../src/config/load.ts";
 
 const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
 const blocks = [...readme.matchAll(/```yaml\n([\s\S]*?)```/g)].map((match) => match[1] ?? "");
-const [smallest = "", extend = ""] = blocks;
+const [smallest = ""] = blocks;
+const extend = blocks.find((text) => text.startsWith("services:")) ?? "";
+const folders = blocks.find((text) => text.includes("<<:")) ?? "";
 const sinks = blocks.find((text) => text.startsWith("sinks:")) ?? "";
 const routes = blocks.find((text) => text.startsWith("routes:")) ?? "";
 const env = {
@@ -23,6 +25,12 @@ const read = (text: string) => readConfig(text, { path: "/etc/billhook/config.ya
 
 it("the smallest one", () => {
   expect(read(smallest)).toMatchObject({ config: { services: { cloudsquid: { kind: "cloudsquid" } } } });
+});
+
+it("several folders of one account, in place of its mailbox", () => {
+  const whole = smallest.replace(/^mailboxes:[\s\S]*?(?=^services:)/m, folders);
+  const { mailboxes } = (read(whole) as { readonly config: { readonly mailboxes: Readonly<Record<string, object>> } }).config;
+  expect(mailboxes.reminders).toEqual({ ...mailboxes.invoices, folder: "Mahnungen" });
 });
 
 it("the one for Extend, in place of the other's service", () => {
