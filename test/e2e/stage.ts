@@ -113,6 +113,12 @@ routes:${(options.routes ?? []).length === 0 ? " []" : `\n${linesOf(options.rout
   );
   for (const [name, text] of Object.entries({ "ca.pem": dovecot.ca, ...options.beside })) await writeFile(join(directory, name), text);
   const results = join(directory, "out");
+  const started: Billhook[] = [];
+  const begin = (args: readonly string[], more: Readonly<Record<string, string>> = {}) => {
+    const one = startBillhook([...args, "-c", config], { STAGE_PASSWORD: dovecot.password, ...more });
+    started.push(one);
+    return one;
+  };
   const control = url.replace(/\/api$/, "");
   return {
     dovecot,
@@ -120,9 +126,8 @@ routes:${(options.routes ?? []).length === 0 ? " []" : `\n${linesOf(options.rout
     config,
     state: join(directory, "state"),
     results,
-    start: (...args) => startBillhook([...args, "-c", config], { STAGE_PASSWORD: dovecot.password }),
-    startDoomed: (nth, ...args) =>
-      startBillhook([...args, "-c", config], { STAGE_PASSWORD: dovecot.password, BILLHOOK_KILL_AT: String(nth) }),
+    start: (...args) => begin(args),
+    startDoomed: (nth, ...args) => begin(args, { BILLHOOK_KILL_AT: String(nth) }),
     counts: async () => (await (await fetch(`${control}/_sandbox/counts`)).json()) as Counts,
     addFault: async (rule) => {
       const answer = await fetch(`${control}/_sandbox/faults`, {
@@ -152,6 +157,8 @@ routes:${(options.routes ?? []).length === 0 ? " []" : `\n${linesOf(options.rout
       return found.map(({ uid, source }) => ({ uid, raw: source ?? Buffer.alloc(0) }));
     },
     stop: async () => {
+      // What a test that failed has left running.
+      await Promise.all(started.map((one) => one.kill("SIGKILL")));
       await sandbox.kill();
       await dovecot.stop();
       await rm(directory, { recursive: true, force: true });
