@@ -129,7 +129,7 @@ export function createWorker({ works, concurrency, tell, log, clock }: WorkerOpt
     else if (line.lookAt > 0) {
       const restMs = Math.max(line.asks ? ASKING_REST_MS : 0, (performance.now() - began) / LOOKING_SHARE);
       line.restUntil = now + Math.min(NAP_MS, restMs);
-      const later = next.filter(({ dueAt }) => Date.parse(dueAt) > now).map(({ dueAt }) => Date.parse(dueAt));
+      const later = next.map(({ dueAt }) => Date.parse(dueAt)).filter((at) => at > now);
       const nextAt = Math.min(line.lookAt, ...later);
       line.lookAt = Math.max(line.restUntil, nextAt);
     }

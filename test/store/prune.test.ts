@@ -165,6 +165,24 @@ test("what was recorded as gone and not discarded is told until it is", async ()
   expect(await told()).toEqual([[id("a")], []]);
 });
 
+test("more parts than one statement takes go like any others", async () => {
+  const directory = await temporaryDirectory();
+  const { ledger } = await opened(directory);
+  await finish(ledger, "a", 11);
+  const database = new Database(join(directory, LEDGER_FILE));
+  database
+    .prepare(
+      `WITH RECURSIVE n(i) AS (SELECT 10 UNION ALL SELECT i + 1 FROM n WHERE i < 17009)
+       INSERT INTO part (message, position, id, role, content_type, sha256, size)
+       SELECT ?, i, 'p' || i, 'attachment', 'text/plain', printf('%064x', i), 1 FROM n`,
+    )
+    .run(id("a"));
+  database.close();
+  const { messages, blobs } = await ledger.prune("parts", [id("a")], at(99), at(99));
+  expect([messages, blobs.length]).toEqual([[id("a")], 17_002]);
+  expect(await ledger.removals("parts", "", 20_000)).toHaveLength(17_002);
+});
+
 test("the same mail next year is known, and nothing of it is done again", async () => {
   const { ledger } = await opened();
   await finish(ledger, "a", 11);

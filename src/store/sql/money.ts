@@ -4,6 +4,7 @@ import type { Rank, RunRecord, TaskMemo } from "../record.ts";
 import type { Ledger } from "../store.ts";
 import { json, runOf } from "./rows.ts";
 import type { Tables } from "./tables.ts";
+import { atomicallyOn } from "./tasks.ts";
 
 export type Money = Pick<Ledger, "pause" | "resume" | "paused" | "bought" | "spending" | "runs" | "underWay" | "hear" | "heard">;
 
@@ -11,6 +12,8 @@ export type Money = Pick<Ledger, "pause" | "resume" | "paused" | "bought" | "spe
 const EVENTS_MS = 7 * 86_400_000;
 
 export function moneyOn(db: Kysely<Tables>): Money {
+  const atomically = atomicallyOn(db);
+
   return {
     pause: async (name, why, now) => pause(db, name, why, now.toISOString()),
 
@@ -26,7 +29,7 @@ export function moneyOn(db: Kysely<Tables>): Money {
 
     // In one transaction: a document on its way that becomes a run must not be missed between two questions.
     bought: (service, since, rank) =>
-      db.transaction().execute(async (trx) => {
+      atomically(async (trx) => {
         const runsSince = trx
           .selectFrom("run")
           .select((e) => [e.fn.countAll<number>().as("runs"), e.fn.min<string | null>("at").as("oldest")])
@@ -122,7 +125,7 @@ export function moneyOn(db: Kysely<Tables>): Money {
     },
 
     hear: ({ service, eventId, runId, now }) =>
-      db.transaction().execute(async (trx) => {
+      atomically(async (trx) => {
         const at = now.toISOString();
         await trx
           .deleteFrom("webhook")

@@ -7,6 +7,8 @@ import { atomicallyOn } from "./tasks.ts";
 
 /** What is removed in one transaction at most, and the one message more: others wait to write. */
 const MOST_BYTES = 4 * 1024 * 1024;
+/** Of one statement: SQLite takes 32,766 values in it, and fifty mails may have more parts than that. */
+const MOST_ROWS = 1_000;
 /** Pages of 4 KB given back at a time. */
 const MOST_PAGES = 500;
 
@@ -120,13 +122,14 @@ export function pruningOn(db: Kysely<Tables>, database: Database): Upkeep {
 
 /** These bytes have to go from the spool, unless a message keeps them: said before they do. */
 export async function addRemovals(trx: Transaction<Tables>, shelf: "raw" | "parts", blobs: readonly string[]): Promise<void> {
-  if (blobs.length === 0) return;
-  const rows = blobs.map((sha256) => ({ shelf, sha256 }));
-  await trx
-    .insertInto("removal")
-    .values(rows)
-    .onConflict((e) => e.doNothing())
-    .execute();
+  for (let from = 0; from < blobs.length; from += MOST_ROWS) {
+    const rows = blobs.slice(from, from + MOST_ROWS).map((sha256) => ({ shelf, sha256 }));
+    await trx
+      .insertInto("removal")
+      .values(rows)
+      .onConflict((e) => e.doNothing())
+      .execute();
+  }
 }
 
 /** Of these messages those of which nothing is left to do, neither for us nor for a person, since then. */
